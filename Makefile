@@ -1,0 +1,55 @@
+# Every target is safe to repeat. `make` alone says what there is.
+PYTHON ?= python3
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev run test lint format lock clean
+
+help: ## say what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+install: $(VENV)/.installed ## install what running needs into .venv
+install-dev: $(VENV)/.installed-dev ## install what testing needs as well
+
+run: install ## start the server, the engines and the demo on http://localhost:$(PORT)
+	@$(BIN)/python manage.py serve --port $(PORT)
+
+test: install-dev ## run all tests
+	@echo "Running the tests (about three minutes) …"
+	@$(BIN)/python -m pytest
+
+lint: install-dev ## check style, types and the floors of the house
+	@echo "ruff …" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@echo "mypy …" && $(BIN)/mypy
+	@echo "import-linter …" && $(BIN)/lint-imports --config pyproject.toml | tail -n 5
+
+format: install-dev ## bring the code into form
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+lock: install-dev ## pin the newest allowed dependencies (holds no registry address)
+	@echo "Resolving dependencies …"
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --no-annotate --no-header --upgrade \
+		--output-file requirements.lock pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --no-annotate --no-header --upgrade \
+		--constraint requirements.lock --group dev --output-file requirements-dev.lock pyproject.toml
+
+clean: ## remove .venv and var (the database, too)
+	rm -rf $(VENV) var
+
+$(VENV)/bin/python:
+	@echo "Making $(VENV) …"
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; say which with make PYTHON=…")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.lock | $(VENV)/bin/python
+	@echo "Installing what running needs (once, about a minute) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed | $(VENV)/bin/python
+	@echo "Installing what testing needs (once) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	@touch $@

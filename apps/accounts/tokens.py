@@ -1,0 +1,128 @@
+"""Access and refresh tokens: JSON Web Tokens, in families that rotate.
+
+A login starts a family. Every refresh answers with a new pair and makes the old refresh token worthless; whoever
+presents an old one (a thief, or the owner after a thief) revokes the family, and with it its access tokens.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+import msgspec
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from apps.accounts.models import TokenFamily, User
+
+ALGORITHM = "HS256"
+
+
+class InvalidToken(ValueError):
+    """The token is malformed, expired, revoked, or of the wrong kind. The message may be shown to its bearer."""
+
+
+class TokenPair(msgspec.Struct, frozen=True):
+    access: str
+    refresh: str
+
+
+class AccessClaims(msgspec.Struct, frozen=True):
+    """What a valid access token says, and its user's present state."""
+
+    user_id: str
+    is_staff: bool
+    family_id: str
+    expires_at: datetime
+
+
+def log_in(user: User) -> TokenPair:
+    """Start a family for this user."""
+    expires_at = timezone.now() + timedelta(seconds=settings.ENV.refresh_token_seconds)
+    return _pair(TokenFamily.objects.create(user=user, expires_at=expires_at))
+
+
+def refresh(token: str) -> TokenPair:
+    """Exchange a refresh token for a new pair. Raises `InvalidToken`; a reused token revokes its family."""
+    claims = _decode(token, "refresh")
+    with transaction.atomic():
+        family = (
+            TokenFamily.objects.select_for_update(of=("self",))
+            .select_related("user")
+            .filter(id=claims["fam"], revoked_at=None)
+            .first()
+        )
+        if family is None or not family.user.is_active:
+            raise InvalidToken("the refresh token was revoked; sign in again")
+        reused = str(family.current_id) != claims["jti"]
+        if reused:
+            family.revoked_at = timezone.now()
+        else:
+            family.current_id = uuid.uuid4()
+        family.save(update_fields=["revoked_at", "current_id"])
+    if reused:
+        raise InvalidToken("the refresh token was used before: every token of this login is revoked; sign in again")
+    return _pair(family)
+
+
+def verify_access(token: str) -> AccessClaims:
+    """What the access token says. Raises `InvalidToken`, also when its user or family is no longer good."""
+    claims = _decode(token, "access")
+    family = TokenFamily.objects.select_related("user").filter(id=claims["fam"], revoked_at=None).first()
+    if family is None or not family.user.is_active:
+        raise InvalidToken("the token was revoked; sign in again")
+    return AccessClaims(
+        user_id=str(family.user_id),
+        is_staff=family.user.is_staff,
+        family_id=str(family.id),
+        expires_at=datetime.fromtimestamp(claims["exp"], UTC),
+    )
+
+
+def revoked_families(family_ids: set[str]) -> set[str]:
+    """Which of these families are no longer good."""
+    good = TokenFamily.objects.filter(id__in=family_ids, revoked_at=None).values_list("id", flat=True)
+    return family_ids - {str(family_id) for family_id in good}
+
+
+def inactive_users(user_ids: set[str]) -> set[str]:
+    """Which of these users may not be connected any more."""
+    active = User.objects.filter(id__in=user_ids, is_active=True).values_list("id", flat=True)
+    return user_ids - {str(user_id) for user_id in active}
+
+
+def _pair(family: TokenFamily) -> TokenPair:
+    now = timezone.now()
+    return TokenPair(
+        access=_encode(family, "access", uuid.uuid4(), now + timedelta(seconds=settings.ENV.access_token_seconds)),
+        refresh=_encode(family, "refresh", family.current_id, family.expires_at),
+    )
+
+
+def _encode(family: TokenFamily, kind: str, token_id: uuid.UUID, expires_at: datetime) -> str:
+    claims = {
+        "sub": str(family.user_id),
+        "typ": kind,
+        "fam": str(family.id),
+        "jti": str(token_id),
+        "iat": int(timezone.now().timestamp()),
+        "exp": int(expires_at.timestamp()),
+    }
+    return jwt.encode(claims, settings.SECRET_KEY, ALGORITHM)
+
+
+def _decode(token: str, kind: str) -> dict[str, Any]:
+    try:
+        claims = jwt.decode(
+            token, settings.SECRET_KEY, [ALGORITHM], options={"require": ["sub", "typ", "fam", "jti", "exp"]}
+        )
+    except jwt.ExpiredSignatureError:
+        raise InvalidToken("the token has expired") from None
+    except jwt.PyJWTError:
+        raise InvalidToken("the token is not valid") from None
+    if claims["typ"] != kind:
+        raise InvalidToken(f"expected an {kind} token, got a token for {claims['typ']}")
+    return claims

@@ -1,0 +1,1 @@
+"""The seven AI Studio streams: training, monitoring, dashboard, marketplace, predictions, backtest, system."""

@@ -1,0 +1,38 @@
+"""What the demo user has in AI Studio: a deployed model that retrains itself, offered and leased."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+
+from django.utils import timezone
+
+from apps.accounts.models import User
+from apps.ai_studio import models
+from engines.market.feeds.base import Feed
+
+MODEL_NAME = "Next bar"
+LESSEE_EMAIL = "lessee@sharewise.local"
+PREDICTED_SYMBOLS = 3
+RERUN_SECONDS = 30
+PRICE_PER_MONTH = Decimal("999.00")
+
+
+def seed(user: User, feed: Feed) -> None:
+    """Idempotent; the model follows the first instruments of the feed."""
+    symbols = [instrument.symbol for instrument in feed.instruments[:PREDICTED_SYMBOLS]]
+    model, _ = models.Model.objects.update_or_create(
+        owner=user,
+        name=MODEL_NAME,
+        defaults={"symbols": symbols},
+        create_defaults={"symbols": symbols, "deployed": True, "rerun_seconds": RERUN_SECONDS},
+    )
+    listing, _ = models.Listing.objects.get_or_create(
+        model=model, defaults={"title": "Next-bar direction, retrained live", "price_per_month": PRICE_PER_MONTH}
+    )
+    lessee = User.objects.filter(email=LESSEE_EMAIL).first()
+    if lessee is None:
+        lessee = User.objects.create_user(LESSEE_EMAIL)  # has no password, so nobody signs in with it
+    now = timezone.now()
+    if not listing.leases.filter(lessee=lessee, ends_at__gt=now).exists():
+        listing.leases.create(lessee=lessee, starts_at=now, ends_at=now + timedelta(days=30), price=PRICE_PER_MONTH)

@@ -1,0 +1,1 @@
+"""Streams over Channels: authentication, the consumer, the publish API, health and metrics."""

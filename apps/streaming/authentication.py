@@ -1,0 +1,101 @@
+"""Who opens a connection: the first credential that is present decides (DESIGN §5.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+from asgiref.sync import sync_to_async
+from channels.auth import get_user
+from django.conf import settings
+
+from apps.accounts import tokens
+from apps.accounts.models import User
+from apps.streaming import tickets
+from realtime.connection import Connection
+from realtime.errors import NotAuthenticated
+
+SUBPROTOCOL = "sharewise.v1"
+_BEARER_SUBPROTOCOL = "bearer."
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who is connected, and until when."""
+
+    user_id: str
+    is_staff: bool
+    family_id: str | None = None
+    expires_at: datetime | None = None
+
+
+class StreamConnection(Connection):
+    """A connection that knows which login opened it."""
+
+    family_id: str | None = None
+
+
+async def authenticate(scope: Mapping[str, Any]) -> Principal:
+    """The principal of a handshake. Raises `NotAuthenticated` with a reason for the client."""
+    query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+    authorization = _header(scope, b"authorization")
+    if authorization is not None:
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise NotAuthenticated("the Authorization header must be 'Bearer <access token>'")
+        return await authenticate_token(token.strip())
+    if "token" in query:
+        return await authenticate_token(query["token"][0])
+    if "ticket" in query:
+        return await _from_ticket(query["ticket"][0])
+    for subprotocol in scope.get("subprotocols", ()):
+        if subprotocol.startswith(_BEARER_SUBPROTOCOL):
+            return await authenticate_token(subprotocol.removeprefix(_BEARER_SUBPROTOCOL))
+    return await _from_session(scope)
+
+
+async def authenticate_token(token: str) -> Principal:
+    """The principal of an access token. Raises `NotAuthenticated`."""
+    try:
+        claims = await sync_to_async(tokens.verify_access)(token)
+    except tokens.InvalidToken as error:
+        raise NotAuthenticated(str(error)) from None
+    return Principal(claims.user_id, claims.is_staff, claims.family_id, claims.expires_at)
+
+
+async def _from_ticket(ticket: str) -> Principal:
+    holder = await sync_to_async(tickets.redeem)(ticket)
+    if holder is None:
+        raise NotAuthenticated("the ticket is unknown, expired, or was used before; get a new one")
+    user = await User.objects.filter(id=holder.user_id, is_active=True).afirst()
+    if user is None:
+        raise NotAuthenticated("this account is not active")
+    return Principal(str(user.pk), user.is_staff, holder.family_id)
+
+
+async def _from_session(scope: Mapping[str, Any]) -> Principal:
+    user = await get_user(scope) if "session" in scope else None
+    if not isinstance(user, User) or not user.is_active:
+        raise NotAuthenticated(
+            "sign in first: send an access token in the Authorization header or as ?token=, or a ticket as ?ticket="
+        )
+    origin = _header(scope, b"origin")
+    if not _origin_allowed(origin, _header(scope, b"host")):
+        raise NotAuthenticated(f"connections with a session cookie are not allowed from origin {origin!r}")
+    expires_at = await sync_to_async(scope["session"].get_expiry_date)()
+    return Principal(str(user.pk), user.is_staff, None, expires_at)
+
+
+def _origin_allowed(origin: str | None, host: str | None) -> bool:
+    if not origin:
+        return False
+    return origin in settings.ALLOWED_ORIGINS or (host is not None and urlsplit(origin).netloc == host)
+
+
+def _header(scope: Mapping[str, Any], name: bytes) -> str | None:
+    for key, value in scope.get("headers", ()):
+        if key.lower() == name:
+            return str(value.decode("latin-1"))
+    return None

@@ -1,0 +1,220 @@
+"""The consumer: where a Channels connection starts and ends. It holds no business logic."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Sequence
+from typing import Any, ClassVar
+from urllib.parse import parse_qs
+
+import msgspec
+from channels.consumer import AsyncConsumer
+from django.urls import re_path
+from msgspec import UNSET
+
+from apps.streaming.authentication import SUBPROTOCOL, Principal, StreamConnection, authenticate_token
+from apps.streaming.metrics import REJECTED
+from apps.streaming.runtime import runtime
+from apps.streaming.since import parse_since
+from apps.streaming.stream import Stream, StreamContext, Subscribe, Unsubscribe
+from realtime.close import INTERNAL_ERROR, NOT_FOUND, SERVER_RESTARTING
+from realtime.errors import AccessDenied, NotFound, ProtocolError
+from realtime.messages import (
+    Authenticate,
+    Authenticated,
+    ErrorMessage,
+    Reply,
+    ServerMessage,
+    SubscriptionCancelled,
+    encode,
+    type_of,
+)
+from realtime.protocol import CommandSet, Execute
+from realtime.publication import Publication
+from realtime.topic import Topic
+from realtime.transports.asgi import AsgiTransport
+from realtime.transports.uvicorn import EXTENSION
+
+log = logging.getLogger(__name__)
+
+
+class StreamConsumer(AsyncConsumer):
+    """Connects a `Stream` to a connection. Subclasses name the stream and are done.
+
+    Channels' own dispatch and channel layer are not on the way: publications come from the hub.
+    """
+
+    stream_class: ClassVar[type[Stream]]
+    command_set: ClassVar[CommandSet]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.command_set = CommandSet(cls.stream_class.commands)
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await receive()  # websocket.connect
+        offered = scope.get("subprotocols", ())
+        await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if SUBPROTOCOL in offered else None})
+        principal = scope["principal"]
+        if isinstance(principal, ProtocolError):
+            await reject(send, principal)
+            return
+        raw = scope.get("extensions", {}).get(EXTENSION)
+        transport = raw or AsgiTransport(send)
+        pump = None if raw else asyncio.create_task(transport.run())
+        session = _Session(self, scope, principal, transport)
+        code = INTERNAL_ERROR.code
+        try:
+            await session.open()
+            code = await session.listen(receive)
+        except ProtocolError as refused:
+            session.reject(refused)
+            code = await _until_disconnected(receive)
+        except Exception:
+            # A bug or a lost database ends this connection with a code of its own, and nothing else.
+            log.exception("the %s stream failed", self.stream_class.name)
+            session.connection.close(INTERNAL_ERROR)
+            await _until_disconnected(receive)
+        finally:
+            await session.connection.ended(code)
+            if pump is not None:
+                await _finish(pump)
+
+
+class _Session:
+    """One connection: a stream on one side, a `Connection` on the other."""
+
+    def __init__(self, consumer: StreamConsumer, scope: dict[str, Any], principal: Principal, transport: Any) -> None:
+        engine = runtime()
+        self._engine = engine
+        self._principal = principal
+        self._query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+        arguments = scope.get("url_route", {}).get("kwargs", {})
+        self._stream = consumer.stream_class(
+            StreamContext(
+                user_id=principal.user_id,
+                is_staff=principal.is_staff,
+                object_id=next(iter(arguments.values()), ""),
+                now=engine.clock.now,
+                current=_current_values,
+            )
+        )
+        self.connection = StreamConnection(
+            connection_id=secrets.token_hex(8),
+            user_id=principal.user_id,
+            stream=consumer.stream_class.name,
+            transport=transport,
+            hub=engine.hub,
+            commands=consumer.command_set,
+            limits=engine.limits,
+            clock=engine.clock,
+            metrics=engine.metrics,
+            expires_at=principal.expires_at,
+            heartbeat_seconds=engine.heartbeat_seconds,
+        )
+        self.connection.family_id = principal.family_id
+
+    async def open(self) -> None:
+        """Raises a `ProtocolError` when the user may not open this stream (now)."""
+        await self._stream.authorize()
+        since, refusals = parse_since(",".join(self._query.get("since", [])))
+        topics = list(await self._stream.topics())
+        known = {topic.name for topic in topics}
+        allowed: list[ProtocolError] = list(refusals)
+        for name in since:
+            if name not in known:
+                topic = await self._stream.topic_named(name)
+                if topic is None:
+                    allowed.append(AccessDenied(f"you may not see the topic {name!r} on this stream"))
+                else:
+                    topics.append(topic)
+        self._engine.watch_revocations()
+        await self.connection.open(topics, since, self._stream.snapshot, allowed)
+        self._engine.watch_revocations()
+
+    async def listen(self, receive: Any) -> int:
+        """Handle what the client sends until it is gone. The close code."""
+        if self._engine.draining:
+            self.connection.close(SERVER_RESTARTING)
+        while True:
+            event = await receive()
+            if event["type"] == "websocket.disconnect":
+                return int(event.get("code") or 1005)
+            text = event.get("text")
+            await self.connection.receive(text if text is not None else event.get("bytes") or b"", self._execute)
+
+    def reject(self, refused: ProtocolError) -> None:
+        self.connection.refuse(refused)
+        if refused.close_with is not None:
+            REJECTED.labels(str(refused.close_with.code)).inc()
+            self.connection.close(refused.close_with, refused.message)
+
+    async def _execute(self, effect: Execute) -> None:
+        command = effect.command
+        if isinstance(command, Authenticate):
+            await self._renew(command)
+            return
+        outcome = await getattr(self._stream, f"on_{type_of(command)}")(command)
+        if isinstance(outcome, Subscribe):
+            await self.connection.subscribe(outcome.topics, command.request_id)
+        elif isinstance(outcome, Unsubscribe):
+            await self.connection.unsubscribe(outcome.topics)
+            self._answer(
+                SubscriptionCancelled(subscriptions=self.connection.subscriptions, timestamp=self._engine.clock.now()),
+                command.request_id,
+            )
+        else:
+            for message in outcome:
+                self._answer(message, command.request_id)
+
+    async def _renew(self, command: Authenticate) -> None:
+        principal = await authenticate_token(command.token)
+        if principal.user_id != self._principal.user_id:
+            raise AccessDenied("the token belongs to another user; open a connection of its own for it")
+        self.connection.renew(principal.expires_at)
+        self.connection.family_id = principal.family_id
+        self._answer(
+            Authenticated(expires_at=principal.expires_at, timestamp=self._engine.clock.now()), command.request_id
+        )
+
+    def _answer(self, message: ServerMessage, request_id: Any) -> None:
+        if request_id is not UNSET and isinstance(message, Reply):
+            message = msgspec.structs.replace(message, request_id=request_id)
+        self.connection.send(message)
+
+
+async def reject(send: Any, refused: ProtocolError) -> None:
+    """Tell why, and close: for connections that never became one."""
+    close = refused.close_with or NOT_FOUND
+    REJECTED.labels(str(close.code)).inc()
+    message = ErrorMessage(error=refused.message, error_code=refused.error_code, timestamp=runtime().clock.now())
+    await send({"type": "websocket.send", "text": encode(message).decode()})
+    await send({"type": "websocket.close", "code": close.code, "reason": close.meaning})
+
+
+async def _unknown_endpoint(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "websocket.accept"})
+    await reject(send, NotFound(f"there is no stream at {scope['path']!r}; GET /asyncapi.json lists them"))
+
+
+unknown_endpoint = re_path(r"^.*$", _unknown_endpoint)
+
+
+async def _current_values(topic: Topic) -> Sequence[Publication]:
+    return (await runtime().broker.read(topic)).publications
+
+
+async def _until_disconnected(receive: Any) -> int:
+    while (event := await receive())["type"] != "websocket.disconnect":
+        pass
+    return int(event.get("code") or 1005)
+
+
+async def _finish(pump: asyncio.Task[None]) -> None:
+    pump.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await pump

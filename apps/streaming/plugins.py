@@ -1,0 +1,50 @@
+"""What the apps above hand down: their engines, their demo data, their probes for `test_websockets`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from apps.accounts.models import User
+from engines.market.data import MarketData
+from engines.market.feeds.base import Feed
+
+
+class Runner(Protocol):
+    """An app's engines: `start`, then `run` until cancelled, then `stop`."""
+
+    async def start(self) -> None: ...
+
+    async def run(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """How to see that a stream delivers: call `notify` with `arguments`, and expect a message of `message_type` that
+    holds `expected`."""
+
+    stream: str
+    object_id: str
+    notify: str
+    arguments: Mapping[str, Any]
+    message_type: str
+    expected: Mapping[str, Any]
+
+
+RunnerFactory = Callable[[MarketData], Runner]
+DemoSeeder = Callable[[User, Feed], None]
+ProbeMaker = Callable[[User], Sequence[Probe]]
+
+runner_factories: list[RunnerFactory] = []
+demo_seeders: list[DemoSeeder] = []
+probe_makers: list[ProbeMaker] = []
+
+
+def provide(*, runner: RunnerFactory, demo: DemoSeeder, probes: ProbeMaker) -> None:
+    """Called once by each app when it is ready."""
+    runner_factories.append(runner)
+    demo_seeders.append(demo)
+    probe_makers.append(probes)

@@ -1,0 +1,22 @@
+"""Threads for the engines' database work, so that it never queues in front of a client's snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+
+from asgiref.sync import sync_to_async
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+# One thread: the engines' writes keep their order, and SQLite has one writer anyway.
+_engine_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engines")
+
+
+def in_engine_thread(
+    call: Callable[Arguments, Result],
+) -> Callable[Arguments, Coroutine[Any, Any, Result]]:
+    """`sync_to_async`, on the engines' own thread."""
+    return sync_to_async(call, thread_sensitive=False, executor=_engine_thread)

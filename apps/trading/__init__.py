@@ -1,0 +1,1 @@
+"""The seven trading streams: signals, portfolio, executions, sentiment, risk alerts, P&L, F&O."""

@@ -1,0 +1,199 @@
+"""What may be read and done in trading: access and persistence. Synchronous; call it from a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import date
+from uuid import UUID
+
+import msgspec
+from django.db.models import Q
+from django.utils import timezone
+
+from apps.trading import messages, models, present
+from apps.trading.websocket_utils import notify_alert_acknowledged
+from engines.market.instruments import Instrument
+from engines.trading.book import Book, Position
+
+RECENT = 50
+
+
+# Instruments and watchlists
+
+
+def register_instruments(instruments: Iterable[Instrument], source: models.Instrument.Source) -> None:
+    """Make a feed's instruments known."""
+    models.Instrument.objects.bulk_create(
+        [models.Instrument(symbol=i.symbol, name=i.name, kind=i.kind, source=source) for i in instruments],
+        update_conflicts=True,
+        unique_fields=("symbol",),
+        update_fields=("name", "kind", "source"),
+    )
+
+
+def is_known(symbol: str) -> bool:
+    """Whether there is such an instrument."""
+    return models.Instrument.objects.filter(symbol=symbol).exists()
+
+
+def watchlist(user_id: str) -> list[str]:
+    """The symbols that a user watches."""
+    return list(models.WatchlistItem.objects.filter(user_id=user_id).values_list("instrument_id", flat=True))
+
+
+def set_watchlist(user_id: str, symbols: Collection[str]) -> list[str]:
+    """Replace a user's watchlist. Raises `ValueError` naming unknown symbols, and then changes nothing."""
+    known = set(models.Instrument.objects.filter(symbol__in=symbols).values_list("symbol", flat=True))
+    unknown = sorted(set(symbols) - known)
+    if unknown:
+        raise ValueError(f"unknown symbols: {', '.join(unknown)}")
+    models.WatchlistItem.objects.filter(user_id=user_id).exclude(instrument_id__in=known).delete()
+    models.WatchlistItem.objects.bulk_create(
+        [models.WatchlistItem(user_id=user_id, instrument_id=symbol) for symbol in sorted(known)],
+        ignore_conflicts=True,
+    )
+    return sorted(known)
+
+
+# Signals
+
+
+def recent_signals(user_id: str | None, symbols: Collection[str]) -> list[messages.Signal]:
+    """The latest signals of these symbols and, with `user_id`, of this user; newest first."""
+    wanted = Q(user=None, symbol__in=symbols)
+    if user_id is not None:
+        wanted |= Q(user_id=user_id)
+    return [present.signal(row) for row in models.Signal.objects.filter(wanted)[:RECENT]]
+
+
+# Accounts
+
+
+def account_of(user_id: str) -> models.Account:
+    """The user's account; opened with the default cash when there is none yet."""
+    account, _ = models.Account.objects.get_or_create(user_id=user_id)
+    return account
+
+
+def load_book(account: models.Account) -> Book:
+    """The account's books."""
+    return Book(
+        opening_cash=account.opening_cash,
+        cash=account.cash,
+        positions={
+            row.symbol: Position(row.symbol, row.quantity, row.average_price, row.last_price, row.realised_pnl)
+            for row in account.positions.all()
+        },
+    )
+
+
+def daily_pnl(account: models.Account, book: Book) -> float:
+    """Since the start of the market day."""
+    return float(book.totals().total_value - account.day_start_value)
+
+
+def portfolio(user_id: str) -> messages.Portfolio:
+    """Totals and open positions."""
+    account = account_of(user_id)
+    book = load_book(account)
+    totals = present.portfolio_totals(book.totals(), daily_pnl(account, book))
+    positions = [present.position(p) for p in book.positions.values() if p.quantity]
+    return messages.Portfolio(**msgspec.structs.asdict(totals), positions=positions)
+
+
+def pnl(user_id: str) -> messages.Pnl:
+    """Profit and loss at the last prices."""
+    account = account_of(user_id)
+    book = load_book(account)
+    return present.pnl(book.totals(), daily_pnl(account, book))
+
+
+def recent_executions(user_id: str) -> list[messages.Execution]:
+    """The latest fills and failures, newest first."""
+    rows = models.Execution.objects.filter(order__account__user_id=user_id).select_related("order")
+    return [present.execution(row) for row in rows[:RECENT]]
+
+
+# Sentiment and risk
+
+
+def current_sentiments() -> list[messages.Sentiment]:
+    """Every scope's latest."""
+    return [present.sentiment(row) for row in models.Sentiment.objects.all()]
+
+
+def active_alerts(user_id: str) -> list[messages.RiskAlert]:
+    """Alerts that the user has not acknowledged, newest first."""
+    rows = models.RiskAlert.objects.filter(user_id=user_id, acknowledged_at=None)
+    return [present.risk_alert(row) for row in rows[:RECENT]]
+
+
+def acknowledge_alert(user_id: str, alert_id: str) -> messages.RiskAlert | None:
+    """Mark one of the user's alerts as seen, and tell all of the user's devices. None: the user has no such alert."""
+    try:
+        row = models.RiskAlert.objects.filter(user_id=user_id, id=UUID(alert_id)).first()
+    except ValueError:
+        return None
+    if row is None:
+        return None
+    if row.acknowledged_at is None:
+        row.acknowledged_at = timezone.now()
+        row.save(update_fields=["acknowledged_at"])
+        notify_alert_acknowledged(user_id, present.risk_alert(row))
+    return present.risk_alert(row)
+
+
+# Options
+
+
+def underlyings() -> list[str]:
+    """What has options: the two indices, and whatever else has a chain."""
+    chains = models.OptionChain.objects.order_by("underlying").values_list("underlying", flat=True).distinct()
+    return sorted({"NIFTY", "BANKNIFTY", *chains})
+
+
+def expiries(underlying: str) -> list[date]:
+    """The expiries of an underlying that there are chains of."""
+    return list(models.OptionChain.objects.filter(underlying=underlying).values_list("expiry", flat=True))
+
+
+def option_chains(underlying: str, expiry: date | None = None) -> Sequence[messages.OptionChain]:
+    """The latest chains, or an empty one while there is none."""
+    rows = models.OptionChain.objects.filter(underlying=underlying)
+    if expiry is not None:
+        rows = rows.filter(expiry=expiry)
+    chains = [msgspec.convert(row.data["chain"], messages.OptionChain) for row in rows]
+    return chains or [messages.OptionChain(underlying=underlying, expiry=expiry, spot=0.0, forward=0.0, rows=())]
+
+
+def save_chain(chain: messages.OptionChain, greeks: messages.GreeksData) -> None:
+    """Keep what was sent, for the next snapshot; chains that have expired are dropped."""
+    models.OptionChain.objects.update_or_create(
+        underlying=chain.underlying,
+        expiry=chain.expiry,
+        defaults={"data": {"chain": msgspec.to_builtins(chain), "greeks": msgspec.to_builtins(greeks)}},
+    )
+
+
+def drop_chains_before(underlying: str, day: date) -> None:
+    """Forget chains and option positions that expired before the day."""
+    models.OptionChain.objects.filter(underlying=underlying, expiry__lt=day).delete()
+    models.OptionPosition.objects.filter(underlying=underlying, expiry__lt=day).delete()
+
+
+def portfolio_greeks(user_id: str) -> messages.PortfolioGreeks:
+    """The user's option positions, added up with the latest Greeks. Options without Greeks count as nothing."""
+    per_option = {
+        (row.underlying, row.expiry, option["option_type"], float(option["strike"])): option
+        for row in models.OptionChain.objects.all()
+        for option in row.data["greeks"]["options"]
+    }
+    sums = dict.fromkeys(("delta", "gamma", "theta", "vega", "rho"), 0.0)
+    positions = list(models.OptionPosition.objects.filter(account__user_id=user_id))
+    for held in positions:
+        option = per_option.get((held.underlying, held.expiry, held.option_type, float(held.strike)))
+        for name in sums if option else ():
+            sums[name] += held.quantity * option[name]
+    return messages.PortfolioGreeks(
+        **{name: round(value, 4) for name, value in sums.items()}, position_count=len(positions)
+    )

@@ -1,0 +1,1 @@
+"""The Django project: environment, settings, ASGI application and URLs."""

@@ -1,0 +1,1 @@
+"""Strategies run over historical bars."""

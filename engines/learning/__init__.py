@@ -1,0 +1,1 @@
+"""Features, training, prediction and monitoring of small models."""

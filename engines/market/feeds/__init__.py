@@ -1,0 +1,1 @@
+"""Feeds: `replay` walks historical bars, `simulated` makes a market of its own."""

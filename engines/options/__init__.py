@@ -1,0 +1,1 @@
+"""Option pricing, Greeks and chains."""

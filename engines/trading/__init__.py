@@ -1,0 +1,1 @@
+"""Accounts, signals, risk and sentiment."""

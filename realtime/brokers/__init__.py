@@ -1,0 +1,1 @@
+"""Brokers: `base` is the contract, `memory` keeps it within one process."""

@@ -1,0 +1,83 @@
+"""Publications: what a producer hands in (a draft), and what a broker makes of it (a publication with a place)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+import msgspec
+
+from realtime.errors import InvalidTopic
+from realtime.frames import Frame
+from realtime.topic import Kind, Topic
+
+
+class Position(msgspec.Struct, frozen=True):
+    """A place in a topic. A new epoch means that the topic was lost and started again from offset 1."""
+
+    epoch: str
+    offset: int
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """A message on its way to a broker.
+
+    `body` is one JSON object, encoded once, here. `key` names the part of a state topic that it replaces;
+    log topics take none. A draft whose `idempotency_key` was seen on the topic before is not published again.
+    Raises `InvalidTopic` when `key` and the topic's kind disagree.
+    """
+
+    topic: Topic
+    body: bytes
+    key: str | None = None
+    idempotency_key: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.topic.kind is Kind.STATE and self.key is None:
+            raise InvalidTopic(f"a publication on the state topic {self.topic.name!r} needs a key")
+        if self.topic.kind is Kind.LOG and self.key is not None:
+            raise InvalidTopic(f"a publication on the log topic {self.topic.name!r} takes no key, got {self.key!r}")
+
+
+class Publication:
+    """One item of a topic, with the offset its broker gave it. State topics count too, but only inwardly."""
+
+    def __init__(self, draft: Draft, position: Position, published_monotonic: float) -> None:
+        self.topic = draft.topic
+        self.body = draft.body
+        self.key = draft.key
+        self.offset = position.offset
+        self.epoch = position.epoch
+        self.published_monotonic = published_monotonic
+
+    @cached_property
+    def frame(self) -> Frame:
+        """The wire message: the body plus where it stands. Made once, whatever the number of connections."""
+        place = f',"topic":"{self.topic.name}"'
+        if self.topic.kind is Kind.LOG:
+            place += f',"offset":{self.offset}'
+        return Frame(self.body[:-1] + place.encode() + b"}")
+
+    def __repr__(self) -> str:
+        return f"<Publication {self.topic.name}#{self.offset} key={self.key!r}>"
+
+
+class History(msgspec.Struct, frozen=True):
+    """A topic as read at one instant.
+
+    `publications`: for a log everything after the position asked for, when `recovered`, else nothing;
+    for a state the current value of each key. `position` is the topic's last publication.
+    """
+
+    position: Position
+    publications: Sequence[Publication]
+    recovered: bool
+
+
+def conflate(publications: Iterable[Publication]) -> list[Publication]:
+    """The latest publication per key, in the order in which those were published."""
+    latest: dict[str | None, Publication] = {}
+    for publication in publications:
+        latest.pop(publication.key, None)
+        latest[publication.key] = publication
+    return list(latest.values())

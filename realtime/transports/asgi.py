@@ -1,0 +1,67 @@
+"""Plain ASGI: one `send` per message, in a task of the connection's own. Works with every server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from realtime.frames import Batch
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class AsgiTransport:
+    """Pumps frames into ASGI's `send`, which waits when the server's buffer is full (Daphne's never waits)."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._batch: Batch | None = None
+        self._closing: tuple[int, str, Batch | None] | None = None
+        self._broken = False
+        self._wake = asyncio.Event()
+        self._on_writable: Callable[[], None] = lambda: None
+        self._on_broken: Callable[[], None] = lambda: None
+
+    @property
+    def writable(self) -> bool:
+        return self._batch is None and self._closing is None and not self._broken
+
+    def attach(self, on_writable: Callable[[], None], on_broken: Callable[[], None]) -> None:
+        self._on_writable = on_writable
+        self._on_broken = on_broken
+
+    def write(self, batch: Batch) -> None:
+        self._batch = batch
+        self._wake.set()
+
+    def close(self, code: int, reason: str, last: Batch | None) -> None:
+        self._closing = (code, reason, last)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Send until closed or the peer is gone. Run it as a task; cancel it when the connection ends."""
+        try:
+            while self._closing is None:
+                await self._wake.wait()
+                self._wake.clear()
+                if self._batch is not None:
+                    await self._send_frames(self._batch)
+                    self._batch = None
+                    if self._closing is None:
+                        self._on_writable()
+            code, reason, last = self._closing
+            if last is not None:
+                for frame in last.frames:
+                    await self._send({"type": "websocket.send", "text": frame.text})
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        except (OSError, RuntimeError):
+            # The peer is gone: servers raise an OSError (spec 2.4) or a RuntimeError for sending after the close.
+            self._broken = True
+            self._on_broken()
+
+    async def _send_frames(self, batch: Batch) -> None:
+        for frame in batch.frames:
+            if self._closing is not None and self._closing[2] is None:
+                return
+            await self._send({"type": "websocket.send", "text": frame.text})

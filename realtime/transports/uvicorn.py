@@ -1,0 +1,100 @@
+"""Raw frames on uvicorn: ready-made bytes go straight to the TCP transport, one write for many messages.
+
+Use it as `uvicorn --ws realtime.transports.uvicorn:RawFrameProtocol config.asgi:application`. It relies on these
+parts of uvicorn's `WebSocketsSansIOProtocol`, and `tests/realtime/test_transports.py` fails when they change:
+`scope`, `conn`, `transport`, `queue`, `close_sent`, `close_timer`, `handle_connect`, `pause_writing`,
+`resume_writing`, `connection_lost`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from realtime.frames import Batch
+
+EXTENSION = "sharewise.raw_frames"
+CLOSE_GRACE_SECONDS = 10.0
+
+
+class RawFrameTransport:
+    """A `Transport` over one uvicorn WebSocket connection."""
+
+    def __init__(self, protocol: RawFrameProtocol) -> None:
+        self._protocol = protocol
+        self._paused = False
+        self._closed = False
+        self._on_writable: Callable[[], None] = lambda: None
+        self._on_broken: Callable[[], None] = lambda: None
+
+    @property
+    def writable(self) -> bool:
+        return not (self._paused or self._closed or self._protocol.close_sent)
+
+    @property
+    def buffered_bytes(self) -> int:
+        """What the kernel did not take yet."""
+        return self._protocol.transport.get_write_buffer_size()
+
+    def attach(self, on_writable: Callable[[], None], on_broken: Callable[[], None]) -> None:
+        self._on_writable = on_writable
+        self._on_broken = on_broken
+
+    def write(self, batch: Batch) -> None:
+        self._protocol.transport.write(batch.raw)
+
+    def close(self, code: int, reason: str, last: Batch | None) -> None:
+        protocol = self._protocol
+        if self._closed or protocol.close_sent or protocol.transport.is_closing():
+            return
+        self._closed = True
+        if last is not None and last.frames:
+            protocol.transport.write(last.raw)
+        protocol.conn.send_close(code, reason)
+        protocol.transport.write(b"".join(protocol.conn.data_to_send()))
+        protocol.close_sent = True
+        protocol.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        # A peer that does not read would keep its buffer in memory for as long as it likes.
+        protocol.close_timer = protocol.loop.call_later(CLOSE_GRACE_SECONDS, protocol.transport.abort)
+
+    def paused(self) -> None:
+        self._paused = True
+
+    def resumed(self) -> None:
+        self._paused = False
+        if not self._closed:
+            self._on_writable()
+
+    def lost(self) -> None:
+        self._closed = True
+        self._on_broken()
+
+
+class RawFrameProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket protocol, which also offers `scope["extensions"]["sharewise.raw_frames"]`."""
+
+    raw: RawFrameTransport | None = None
+
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        if hasattr(self, "scope"):  # not when the handshake itself was refused
+            self.raw = RawFrameTransport(self)
+            extensions: dict[str, Any] = self.scope["extensions"]
+            extensions[EXTENSION] = self.raw
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.raw is not None:
+            self.raw.paused()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.raw is not None:
+            self.raw.resumed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.raw is not None:
+            self.raw.lost()
