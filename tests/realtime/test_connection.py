@@ -1,0 +1,189 @@
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from realtime.close import NOT_AUTHENTICATED, SERVER_RESTARTING
+from realtime.errors import CommandFailed, TooManySubscriptions
+from realtime.limits import Limits
+from realtime.messages import Pong
+from realtime.publication import Position
+
+from .conftest import House, draft, log_topic, no_snapshot, state_topic
+
+
+def offsets(transport):
+    return [message["offset"] for message in transport.of_type("item")]
+
+
+async def resume(house, transport, *topics):
+    """Open a connection from where another one stopped."""
+    since = {}
+    for message in transport.messages:
+        for s in message.get("subscriptions", ()):
+            if "epoch" in s:
+                since[s["topic"]] = Position(s["epoch"], s["offset"])
+        if "offset" in message:
+            since[message["topic"]] = Position(since[message["topic"]].epoch, message["offset"])
+    return await house.open(*topics, since=since)
+
+
+async def test_welcome_then_snapshot_then_what_was_missed_then_live(house):
+    for n in range(3):
+        await house.broker.publish(draft(log_topic(), n))
+    position = Position((await house.broker.read(log_topic())).position.epoch, 1)
+    connection, transport = house.connection()
+
+    async def snapshot(topics):
+        assert [topic.name for topic in topics] == ["t.state"]
+        await house.broker.publish(draft(log_topic(), "while the snapshot is read"))
+        return [Pong(timestamp=house.clock.now())]
+
+    await connection.open([log_topic(), state_topic()], {"t.log": position}, snapshot)
+    await house.broker.publish(draft(log_topic(), "live"))
+    house.clock.advance(0.005)
+    assert [m["type"] for m in transport.messages] == ["welcome", "pong", "item", "item", "item", "item"]
+    assert offsets(transport) == [2, 3, 4, 5]
+    subscription = transport.messages[0]["subscriptions"][0]
+    assert (subscription["recovered"], subscription["offset"]) == (True, 1)
+
+
+async def test_a_resume_that_history_cannot_serve_gets_the_snapshot_and_no_part_of_it():
+    house = House()
+    await house.broker.publish(draft(log_topic(), 1))
+    asked = []
+    connection, transport = house.connection()
+
+    async def snapshot(topics):
+        asked.extend(topics)
+        return ()
+
+    await connection.open([log_topic()], {"t.log": Position("other", 0)}, snapshot)
+    assert asked == [log_topic()]
+    assert offsets(transport) == []
+    assert transport.messages[0]["subscriptions"][0]["recovered"] is False
+
+
+async def test_current_values_of_a_state_come_on_subscribing(house):
+    await house.broker.publish(draft(state_topic(), 1, "a"))
+    await house.broker.publish(draft(state_topic(), 2, "b"))
+    await house.broker.publish(draft(state_topic(), 3, "a"))
+    _, transport = await house.open(state_topic())
+    assert [m["value"] for m in transport.of_type("item")] == [2, 3]
+
+
+async def test_a_client_that_does_not_read_delays_nobody_and_is_closed_on_a_log():
+    house = House(Limits(outbox_bytes=20_000))
+    _, slow = await house.open(log_topic())
+    _, quick = await house.open(log_topic(), user_id="8")
+    slow.stuck = True
+    for n in range(1_000):
+        await house.broker.publish(draft(log_topic(), n))
+        house.clock.advance(0.005)
+        assert len(quick.of_type("item")) == n + 1
+    assert slow.closed[0] == 4008
+    _, again = await resume(house, slow, log_topic())
+    assert offsets(again) == list(range(1, 1_001))
+
+
+async def test_a_client_that_does_not_read_gets_one_state_message_per_key():
+    house = House(Limits(outbox_bytes=20_000))
+    _, slow = await house.open(state_topic())
+    slow.stuck = True
+    for n in range(1_000):
+        await house.broker.publish(draft(state_topic(), n, f"k{n % 3}"))
+        house.clock.advance(0.005)
+    assert slow.closed is None
+    slow.unstick()
+    assert sorted(m["value"] for m in slow.of_type("item")) == [997, 998, 999]
+
+
+async def test_a_replay_larger_than_the_outbox_is_sent_at_the_clients_pace():
+    house = House(Limits(outbox_bytes=5_000))
+    start = (await house.broker.read(log_topic())).position
+    for n in range(900):
+        await house.broker.publish(draft(log_topic(), n))
+    _, transport = await house.open(log_topic(), since={"t.log": start})
+    assert offsets(transport) == list(range(1, 901))
+    assert transport.closed is None
+
+
+async def test_what_waits_is_sent_before_a_polite_close(house):
+    connection, transport = await house.open(log_topic())
+    transport.stuck = True
+    connection.refuse(CommandFailed("x", "why"))
+    connection.close(NOT_AUTHENTICATED)
+    connection.close(SERVER_RESTARTING)
+    assert transport.closed[0] == 4001
+    assert transport.messages[-1]["error"] == "why"
+
+
+async def test_subscribing_twice_is_confirmed_twice_and_delivered_once(house):
+    connection, transport = await house.open(log_topic("a"))
+    await connection.subscribe([log_topic("b")], "1")
+    await connection.subscribe([log_topic("b")], "2")
+    await house.broker.publish(draft(log_topic("b"), 1))
+    confirmed = transport.of_type("subscription_confirmed")
+    assert [m["request_id"] for m in confirmed] == ["1", "2"]
+    assert [s["topic"] for s in confirmed[1]["subscriptions"]] == ["a", "b"]
+    assert len(transport.of_type("item")) == 1
+    await connection.unsubscribe([log_topic("b")])
+    await house.broker.publish(draft(log_topic("b"), 2))
+    house.clock.advance(1)
+    assert len(transport.of_type("item")) == 1
+
+
+async def test_subscriptions_are_limited_and_a_refusal_changes_nothing():
+    house = House(Limits(subscriptions_per_connection=2))
+    connection, _ = await house.open(log_topic("a"))
+    with pytest.raises(TooManySubscriptions, match="at most 2"):
+        await connection.subscribe([log_topic("b"), log_topic("c")])
+    assert [s.topic for s in connection.subscriptions] == ["a"]
+
+
+async def test_heartbeat_only_after_silence(house):
+    _, transport = await house.open(log_topic())
+    house.clock.advance(15)
+    await house.broker.publish(draft(log_topic(), 1))
+    house.clock.advance(15)
+    assert transport.of_type("heartbeat") == []
+    house.clock.advance(6)
+    (heartbeat,) = transport.of_type("heartbeat")
+    assert heartbeat["offsets"] == {"t.log": 1}
+
+
+async def test_an_expiring_token_is_announced_and_then_closed(house):
+    connection, transport = await house.open(expires_at=house.clock.now() + timedelta(seconds=100))
+    house.clock.advance(39)
+    assert transport.of_type("token_expiring") == []
+    house.clock.advance(2)
+    assert len(transport.of_type("token_expiring")) == 1
+    connection.renew(house.clock.now() + timedelta(seconds=100))
+    house.clock.advance(62)
+    assert transport.closed is None
+    assert len(transport.of_type("token_expiring")) == 2
+    house.clock.advance(60)
+    assert transport.closed[0] == 4001
+
+
+async def test_a_peer_that_vanishes_while_it_is_caught_up_frees_the_connection():
+    house = House()
+    start = (await house.broker.read(log_topic())).position
+    for n in range(300):
+        await house.broker.publish(draft(log_topic(), n))
+    connection, transport = house.connection()
+    transport.stuck = True
+
+    opening = asyncio.create_task(connection.open([log_topic()], {"t.log": start}, no_snapshot))
+    while not house.hub.topic_count:
+        await asyncio.sleep(0)
+    transport.break_()
+    await opening
+    await connection.ended(1006)
+    assert house.hub.topic_count == 0
+
+
+async def test_reasons_fit_a_close_frame(house):
+    connection, transport = await house.open()
+    connection.close(NOT_AUTHENTICATED, "ü" * 200)
+    assert len(transport.closed[1].encode()) <= 123

@@ -1,0 +1,98 @@
+import asyncio
+
+import pytest
+
+from realtime.errors import TooManyConnections
+from realtime.hub import DEFAULT_WINDOW_SECONDS
+
+from .conftest import House, draft, log_topic, state_topic
+
+
+def offsets(transport):
+    return [message["offset"] for message in transport.of_type("item")]
+
+
+async def test_a_publication_on_an_idle_topic_goes_out_in_the_same_turn(house):
+    _, transport = await house.open(log_topic())
+    house.broker.publish_soon(draft(log_topic(), 1))
+    assert offsets(transport) == [1]
+
+
+async def test_a_busy_topics_publications_leave_in_one_write_per_window(house):
+    _, transport = await house.open(log_topic())
+    writes_before = len(transport.batches)
+    for n in range(10):
+        house.broker.publish_soon(draft(log_topic(), n))
+    assert len(transport.batches) - writes_before == 1
+    house.clock.advance(DEFAULT_WINDOW_SECONDS)
+    assert len(transport.batches) - writes_before == 2
+    assert offsets(transport) == list(range(1, 11))
+    house.clock.advance(DEFAULT_WINDOW_SECONDS)
+    house.broker.publish_soon(draft(log_topic(), 11))
+    assert offsets(transport)[-1] == 11
+
+
+async def test_framing_is_done_once_for_all_connections(house):
+    transports = [(await house.open(log_topic(), user_id=str(n)))[1] for n in range(50)]
+    house.broker.publish_soon(draft(log_topic(), 1))
+    assert len({id(transport.batches[-1]) for transport in transports}) == 1
+    assert len({id(transport.batches[-1].raw) for transport in transports}) == 1
+
+
+async def test_state_is_conflated_within_a_window(house):
+    _, transport = await house.open(state_topic())
+    for n in range(5):
+        house.broker.publish_soon(draft(state_topic(), n))
+    house.clock.advance(1)
+    assert [m["value"] for m in transport.of_type("item")] == [0, 4]
+
+
+async def test_many_published_at_once_reach_a_connection_in_one_write(house):
+    _, transport = await house.open(log_topic())
+    before = len(transport.batches)
+    await house.broker.publish_many([draft(log_topic(), n) for n in range(100)])
+    assert len(transport.batches) - before == 1
+    assert offsets(transport) == list(range(1, 101))
+
+
+async def test_going_live_inside_a_window_repeats_nothing(house):
+    _, first = await house.open(log_topic())
+    house.broker.publish_soon(draft(log_topic(), 1))
+    house.broker.publish_soon(draft(log_topic(), 2))  # waits for the window
+    _, second = await house.open(log_topic())
+    house.broker.publish_soon(draft(log_topic(), 3))
+    house.clock.advance(1)
+    assert offsets(first) == [1, 2, 3]
+    assert offsets(second) == [3]
+    welcome = second.of_type("welcome")[0]
+    assert welcome["subscriptions"][0]["offset"] == 2
+
+
+async def test_topics_are_released_with_their_last_listener(house):
+    one, _ = await house.open(log_topic())
+    two, _ = await house.open(log_topic(), user_id="8")
+    await one.ended(1000)
+    assert house.hub.topic_count == 1
+    await two.ended(1000)
+    assert house.hub.topic_count == 0
+    assert house.hub.connections == []
+    house.broker.publish_soon(draft(log_topic(), 1))
+
+
+async def test_a_user_has_a_limited_number_of_connections(house):
+    opened = [await house.open(log_topic()) for _ in range(20)]
+    with pytest.raises(TooManyConnections, match="at most 20"):
+        await house.open(log_topic())
+    await house.open(log_topic(), user_id="other")
+    await opened[0][0].ended(1000)
+    await house.open(log_topic())
+
+
+async def test_joining_while_the_last_listener_leaves_loses_nothing():
+    house = House()
+    for _ in range(20):
+        leaver, _ = await house.open(log_topic())
+        (_, transport), _ = await asyncio.gather(house.open(log_topic(), user_id="8"), leaver.ended(1000))
+        await house.broker.publish(draft(log_topic(), 1))
+        house.clock.advance(1)
+        assert len(transport.of_type("item")) == 1
