@@ -72,6 +72,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     path = BASE_DIR / str(database["NAME"])
     path.parent.mkdir(parents=True, exist_ok=True)
     database["NAME"] = str(path)
+    database["TEST"] = {"NAME": str(path.with_name("test.sqlite3"))}  # a file: tests run a server in a thread
     # Readers never wait for the writer, and writers queue instead of failing.
     database["OPTIONS"] = {
         "timeout": 20,
@@ -100,6 +101,7 @@ USE_TZ = True
 
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "var" / "static"
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 # `serve` needs no collectstatic: the few files are served from the apps themselves.
 WHITENOISE_USE_FINDERS = True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from ninja import Router, Schema
+from ninja import Router, Schema, Status
 from ninja.security import HttpBearer, SessionAuth
 
 from apps.accounts import tokens
@@ -60,10 +60,10 @@ def log_in(request: HttpRequest, credentials: Credentials, response: HttpRespons
     except SignInRefused as refused:
         if refused.wait_seconds:
             response["Retry-After"] = str(refused.wait_seconds)
-            return 429, {"error": str(refused)}
-        return 401, {"error": str(refused)}
+            return Status(429, {"error": str(refused)})
+        return Status(401, {"error": str(refused)})
     pair = tokens.log_in(user)
-    return 200, {"access": pair.access, "refresh": pair.refresh}
+    return Status(200, {"access": pair.access, "refresh": pair.refresh})
 
 
 @router.post("/refresh/", response={200: TokenPair, 401: Problem}, auth=None)
@@ -72,5 +72,5 @@ def refresh(request: HttpRequest, body: RefreshToken) -> Any:
     try:
         pair = tokens.refresh(body.refresh)
     except tokens.InvalidToken as error:
-        return 401, {"error": str(error)}
-    return 200, {"access": pair.access, "refresh": pair.refresh}
+        return Status(401, {"error": str(error)})
+    return Status(200, {"access": pair.access, "refresh": pair.refresh})

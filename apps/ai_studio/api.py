@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest
-from ninja import Field, Router, Schema
+from ninja import Field, Router, Schema, Status
 
 from apps.accounts.api import Problem, user_auth
 from apps.ai_studio import services
@@ -64,9 +64,9 @@ _STATUS: dict[type[ProtocolError], int] = {AccessDenied: 403, NotFound: 404, Com
 
 def _answer(status: int, call: Any, *args: Any) -> Any:
     try:
-        return status, call(*args)
+        return Status(status, call(*args))
     except ProtocolError as error:
-        return _STATUS[type(error)], {"error": error.message}
+        return Status(_STATUS[type(error)], {"error": error.message})
 
 
 def _user_id(request: HttpRequest) -> str:

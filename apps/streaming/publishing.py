@@ -31,8 +31,14 @@ def notification(function: Notification) -> Notification:
     """Register a `notify_*` or `broadcast_*` function for `POST /api/realtime/publish/`, and keep its promise on
     errors: whatever is wrong with its arguments is an `InvalidMessage`."""
 
+    first = next(iter(inspect.signature(function).parameters))
+    names_target = first.endswith("_id")
+
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> None:
+        target = args[0] if args else kwargs.get(first)
+        if names_target and (not isinstance(target, str | int | uuid.UUID) or isinstance(target, bool)):
+            raise InvalidMessage(f"{function.__name__}: {first}: got {target!r}, allowed are a str, an int or a UUID")
         try:
             function(*args, **kwargs)
         except InvalidTopic as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest
-from ninja import Router, Schema
+from ninja import Router, Schema, Status
 
 from apps.accounts.api import Problem, user_auth
 from apps.trading import services
@@ -41,6 +41,6 @@ def watchlist(request: HttpRequest) -> Any:
 def set_watchlist(request: HttpRequest, body: Watchlist) -> Any:
     """Replace the watchlist."""
     try:
-        return 200, {"symbols": services.set_watchlist(str(request.auth.pk), body.symbols)}  # type: ignore[attr-defined]
+        return Status(200, {"symbols": services.set_watchlist(str(request.auth.pk), body.symbols)})  # type: ignore[attr-defined]
     except ValueError as error:
-        return 422, {"error": str(error)}
+        return Status(422, {"error": str(error)})

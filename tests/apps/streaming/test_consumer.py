@@ -1,0 +1,219 @@
+"""A connection's life over a real socket."""
+
+import json
+import threading
+
+import pytest
+
+from apps.streaming.runtime import runtime
+from apps.trading.websocket_utils import broadcast_signal, notify_new_signal, notify_pnl_update
+from tests.conftest import make_user
+
+SIGNAL = {"id": "s-1", "symbol": "NIFTY", "signal_type": "BUY", "confidence_score": 0.85, "entry_price": 18500.0}
+
+
+def signal(number, symbol="NIFTY"):
+    return {**SIGNAL, "id": f"s-{number}", "symbol": symbol}
+
+
+def since(client):
+    """Where the client stands, as `?since=`."""
+    positions = {}
+    for message in client.received:
+        for s in message.get("subscriptions", ()):
+            if s["kind"] == "log" and not s["recovered"]:
+                positions[s["topic"]] = [s["epoch"], s["offset"]]
+            elif s["kind"] == "log":
+                positions.setdefault(s["topic"], [s["epoch"], s["offset"]])
+        if "offset" in message:
+            positions[message["topic"]][1] = message["offset"]
+    return ",".join(f"{topic}:{epoch}:{offset}" for topic, (epoch, offset) in positions.items())
+
+
+def test_welcome_snapshot_live(server, user):
+    with server.open("trading/signals/", user) as client:
+        welcome = client.next()
+        assert welcome["type"] == "welcome"
+        assert welcome["protocol"] == 1
+        assert welcome["heartbeat_seconds"] == 20
+        assert [s["topic"] for s in welcome["subscriptions"]] == [f"trading.signals.user.{user.pk}"]
+        assert client.next()["type"] == "recent_signals"
+        notify_new_signal(str(user.pk), SIGNAL)
+        live = client.next()
+        assert live["signal"] == SIGNAL
+        assert live["topic"] == f"trading.signals.user.{user.pk}"
+        assert live["offset"] == 1
+
+
+def test_a_signal_for_one_user_reaches_nobody_else(server, user, other_user):
+    with server.open("trading/signals/", user) as mine, server.open("trading/signals/", other_user) as others:
+        mine.until("recent_signals")
+        others.until("recent_signals")
+        notify_new_signal(user.pk, SIGNAL)
+        assert mine.next()["type"] == "new_signal"
+        assert others.answer("ping")["type"] == "pong"
+        assert [m["type"] for m in others.received] == ["welcome", "recent_signals", "pong"]
+
+
+def test_two_tabs_get_the_same(server, user):
+    with server.open("trading/signals/", user) as one, server.open("trading/signals/", user) as two:
+        for tab in (one, two):
+            tab.until("recent_signals")
+        notify_new_signal(user.pk, SIGNAL)
+        assert one.next() == two.next()
+
+
+def test_resuming_replays_what_was_missed_and_sends_no_snapshot(server, user):
+    with server.open("trading/signals/", user) as client:
+        client.answer("subscribe_symbol", symbol="NIFTY")
+        notify_new_signal(user.pk, signal(1))
+        client.until("new_signal")
+    notify_new_signal(user.pk, signal(2))
+    broadcast_signal(signal(3))
+    with server.open("trading/signals/", user, since=since(client)) as again:
+        welcome = again.next()
+        assert {s["recovered"] for s in welcome["subscriptions"]} == {True}
+        assert sorted(again.next()["signal"]["id"] for _ in range(2)) == ["s-2", "s-3"]
+        notify_new_signal(user.pk, signal(4))
+        assert again.next()["signal"]["id"] == "s-4"
+
+
+def test_a_since_from_another_life_gets_the_snapshot(server, user):
+    with server.open("trading/signals/", user, since=f"trading.signals.user.{user.pk}:dead:5") as client:
+        assert client.next()["subscriptions"][0]["recovered"] is False
+        assert client.next()["type"] == "recent_signals"
+
+
+def test_a_since_for_anothers_topic_is_refused_and_the_rest_goes_on(server, user, other_user):
+    foreign = f"trading.signals.user.{other_user.pk}"
+    text = f"{foreign}:abc:0,trading.signals.symbol.NOPE:abc:0,rubbish,trading.signals.symbol.NIFTY:abc:0"
+    with server.open("trading/signals/", user, since=text) as client:
+        welcome = client.next()
+        assert [s["topic"] for s in welcome["subscriptions"]] == [
+            f"trading.signals.user.{user.pk}",
+            "trading.signals.symbol.NIFTY",
+        ]
+        errors = [client.next() for _ in range(3)]
+        assert sorted(e["error_code"] for e in errors) == ["access_denied", "access_denied", "invalid_since"]
+        assert client.next()["type"] == "recent_signals"
+
+
+def test_state_values_come_on_connecting(server, user):
+    pnl = {"total_pnl": 1.5, "realised_pnl": 1.0, "unrealised_pnl": 0.5, "daily_pnl": 0.25}
+    notify_pnl_update(user.pk, pnl)
+    with server.open("trading/pnl/", user) as client:
+        assert [client.next()["type"] for _ in range(2)] == ["welcome", "current_pnl"]
+        current = client.next()
+        assert current["pnl"] == pnl
+        assert "offset" not in current
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        "nonsense",
+        '{"type":"ping","x":' + "[" * 30_000,
+        '{"type":"subscribe_symbol","symbol":' + "9" * 9_000 + "}",
+        '{"type":["ping"]}',
+        "\x00",
+        b"\xff\xfe binary",
+        '{"type":"subscribe_symbol","symbol":"' + "A" * 70_000 + '"}',
+    ],
+)
+def test_garbage_gets_an_error_and_changes_nothing(server, user, garbage):
+    with server.open("trading/signals/", user) as client:
+        client.until("recent_signals")
+        client.send_text(garbage)
+        assert client.next()["type"] == "error"
+        notify_new_signal(user.pk, SIGNAL)
+        assert client.next()["type"] == "new_signal"
+
+
+def test_ten_megabytes_of_garbage_close_with_1009_and_hurt_nobody(server, user, other_user):
+    with server.open("trading/signals/", user) as bad, server.open("trading/signals/", other_user) as good:
+        bad.until("recent_signals")
+        threading.Thread(target=lambda: _ignore_errors(bad.send_text, "x" * 10_000_000)).start()
+        assert bad.close_code() == 1009
+        assert good.answer("ping")["type"] == "pong"
+
+
+def _ignore_errors(call, *args):
+    try:
+        call(*args)
+    except Exception:  # noqa: BLE001 - the server hangs up while we still send
+        return
+
+
+def test_abuse_closes_with_its_code(server, user):
+    with server.open("trading/signals/", user) as client:
+        for _ in range(15):
+            _ignore_errors(client.send_text, "x")
+        assert client.close_code() == 4400
+    with server.open("trading/signals/", user) as client:
+        for _ in range(60):
+            _ignore_errors(client.send, "ping")
+        assert client.close_code() == 4029
+
+
+def test_too_many_connections_of_one_user(server, user, other_user):
+    clients = [server.open("trading/pnl/", user) for _ in range(20)]
+    for client in clients:
+        client.until("current_pnl")
+    with server.open("trading/pnl/", user) as one_more:
+        assert one_more.next()["error_code"] == "too_many_connections"
+        assert one_more.close_code() == 4005
+    with server.open("trading/pnl/", other_user) as other:
+        assert other.next()["type"] == "welcome"
+    for client in clients:
+        client.close()
+
+
+def test_an_unknown_endpoint_is_4004(server, user):
+    with server.open("trading/nothing/", user) as client:
+        assert "asyncapi" in client.next()["error"]
+        assert client.close_code() == 4004
+
+
+def test_a_killed_client_is_forgotten(server, user):
+    client = server.open("trading/pnl/", user)
+    client.until("current_pnl")
+    client._socket.socket.close()
+    deadline = threading.Event()
+    for _ in range(200):
+        if str(user.pk) not in runtime()._hub.user_ids:
+            return
+        deadline.wait(0.02)
+    raise AssertionError("the connection was never released")
+
+
+def test_a_failing_stream_closes_with_1011_and_the_log_says_why(server, user, monkeypatch, caplog):
+    from apps.trading import services
+
+    def fail(user_id):
+        raise ZeroDivisionError("boom")
+
+    monkeypatch.setattr(services, "pnl", fail)
+    with server.open("trading/pnl/", user) as client:
+        assert client.close_code() == 1011
+    with server.open("trading/signals/", user) as other:
+        assert other.next()["type"] == "welcome"
+
+
+def test_metrics_and_health_count_connections(server, user):
+    import urllib.request
+
+    with server.open("trading/pnl/", user) as client:
+        client.until("current_pnl")
+        health = json.load(urllib.request.urlopen(server.http + "/health/"))
+        assert health["status"] == "ok"
+        assert health["connections"]["trading.pnl"] >= 1
+        assert health["channel_layer"] == "ok"
+        assert health["redis"] == "not configured"
+        text = urllib.request.urlopen(server.http + "/metrics/").read().decode()
+        assert 'sharewise_connections{stream="trading.pnl"}' in text
+
+
+def test_users_made_with_the_same_address_are_one(server):
+    make_user("x@example.com")
+    with pytest.raises(Exception, match="UNIQUE"):
+        make_user("X@example.com")

@@ -1,0 +1,190 @@
+"""A real server, real sockets and real users for the tests of the apps."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+PASSWORD = "correct horse battery staple"
+TIMEOUT_SECONDS = 5.0
+
+
+class StreamClient:
+    """One WebSocket, as a careful client: every message is checked against the AsyncAPI document."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self._socket = connect(url, open_timeout=TIMEOUT_SECONDS, max_size=None, legacy=True, **options)
+        self.received: list[dict[str, Any]] = []
+
+    @property
+    def subprotocol(self) -> str | None:
+        return self._socket.subprotocol
+
+    def next(self, timeout: float = TIMEOUT_SECONDS) -> dict[str, Any]:
+        message = json.loads(self._socket.recv(timeout=timeout))
+        validate(message)
+        self.received.append(message)
+        return message
+
+    def until(self, *types: str, timeout: float = TIMEOUT_SECONDS) -> dict[str, Any]:
+        """The next message of one of these types."""
+        deadline = time.monotonic() + timeout
+        while True:
+            message = self.next(max(0.01, deadline - time.monotonic()))
+            if message["type"] in types:
+                return message
+
+    def send(self, type_: str, **fields: Any) -> None:
+        self.send_text(json.dumps({"type": type_, **fields}))
+
+    def send_text(self, text: str | bytes) -> None:
+        self._socket.send(text)
+
+    def answer(self, type_: str, **fields: Any) -> dict[str, Any]:
+        """Send a command and get the message that answers it."""
+        request_id = f"{type_}-{len(self.received)}"
+        self.send(type_, request_id=request_id, **fields)
+        while (message := self.next()).get("request_id") != request_id:
+            pass
+        return message
+
+    def close_code(self, timeout: float = TIMEOUT_SECONDS) -> int:
+        """Read to the end, and say how it ended."""
+        try:
+            while True:
+                self.next(timeout)
+        except ConnectionClosed as closed:
+            return closed.rcvd.code if closed.rcvd else 1006
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> StreamClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@cache
+def _validators() -> dict[str, Any]:
+    from jsonschema import Draft202012Validator, FormatChecker
+
+    from apps.streaming.asyncapi import document
+
+    components = document()["components"]
+    return {
+        message["name"]: Draft202012Validator(
+            {**message["payload"]["schema"], "components": components}, format_checker=FormatChecker()
+        )
+        for channel in document()["operations"].values()
+        if channel["action"] == "send"
+        for reference in channel["messages"]
+        for message in [components["messages"][reference["$ref"].rsplit("/", 1)[1]]]
+    }
+
+
+def validate(message: dict[str, Any]) -> None:
+    """Fail unless the AsyncAPI document describes exactly this message."""
+    validator = _validators().get(message["type"])
+    assert validator is not None, f"undocumented message {message['type']}"
+    validator.validate(message)
+
+
+class LiveServer:
+    """The server of `manage.py serve --no-engines`, in a thread."""
+
+    def __init__(self, **config: Any) -> None:
+        from apps.streaming.server import listen, make_server
+
+        self._sock = listen("127.0.0.1", 0)
+        self.port = self._sock.getsockname()[1]
+        self._server = make_server()
+        for name, value in config.items():
+            setattr(self._server.config, name, value)
+        self._thread = threading.Thread(target=self._server.run, args=([self._sock],), daemon=True)
+        self._thread.start()
+        deadline = time.monotonic() + 10
+        while not self._server.started:
+            assert time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.005)
+
+    @property
+    def http(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def url(self, path: str, **query: str) -> str:
+        from urllib.parse import urlencode
+
+        return f"ws://127.0.0.1:{self.port}/ws/{path}" + (f"?{urlencode(query)}" if query else "")
+
+    def open(self, path: str, user: Any = None, *, headers: dict[str, str] | None = None, **query: str) -> StreamClient:
+        """Connect, with a fresh access token of `user` where given. `subprotocols` goes to the handshake."""
+        from apps.accounts import tokens
+
+        subprotocols = query.pop("subprotocols", None)
+        if user is not None:
+            headers = {"Authorization": f"Bearer {tokens.log_in(user).access}", **(headers or {})}
+        return StreamClient(self.url(path, **query), additional_headers=headers, subprotocols=subprotocols)
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
+        assert not self._thread.is_alive(), "the server did not stop"
+
+
+@pytest.fixture(scope="session")
+def live_server_session(django_db_setup) -> Iterator[LiveServer]:
+    server = LiveServer()
+    yield server
+    server.stop()
+    from apps.streaming.runtime import runtime
+
+    runtime().draining = False
+
+
+@pytest.fixture
+def server(transactional_db, live_server_session, instruments) -> LiveServer:
+    """One server for all tests; the database is empty but for the instruments."""
+    return live_server_session
+
+
+@pytest.fixture
+def instruments(transactional_db):
+    from apps.trading.models import Instrument
+    from apps.trading.services import register_instruments
+    from engines.market.instruments import NSE_UNIVERSE
+
+    register_instruments(NSE_UNIVERSE, Instrument.Source.SIMULATED)
+
+
+@pytest.fixture
+def user(transactional_db):
+    return make_user("asha@example.com")
+
+
+@pytest.fixture
+def other_user(transactional_db):
+    return make_user("bala@example.com")
+
+
+def make_user(email: str, **fields: Any) -> Any:
+    from apps.accounts.models import User
+
+    return User.objects.create_user(email, PASSWORD, **fields)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_cache():
+    from django.core.cache import cache
+
+    yield
+    cache.clear()
