@@ -45,7 +45,7 @@ class Reply(ServerMessage, frozen=True, kw_only=True):
     request_id: RequestId | UnsetType = UNSET
 
 
-class DataMessage(ServerMessage, frozen=True, kw_only=True):
+class DataMessage(Reply, frozen=True, kw_only=True):
     """A publication. `topic` and, on log topics, `offset` are added when the broker has placed it."""
 
     topic: str | UnsetType = UNSET

@@ -1,0 +1,171 @@
+"""The same behaviour with raw frames, on plain uvicorn, and on Daphne; and a client that does not read."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from apps.accounts import tokens
+from apps.trading.websocket_utils import broadcast_signal, notify_pnl_update
+from tests.apps.streaming.test_consumer import since
+from tests.conftest import LiveServer, StreamClient
+
+ROOT = Path(__file__).parents[3]
+PADDING = {"padding": "x" * 8_000}
+
+
+@pytest.fixture(params=["raw frames", "plain uvicorn"])
+def either_server(request, server):
+    if request.param == "raw frames":
+        yield server
+        return
+    from apps.streaming.runtime import runtime
+
+    plain = LiveServer(ws_protocol_class=_plain_protocol())
+    yield plain
+    plain.stop()
+    runtime().draining = False
+    runtime()._hub = None  # the shared server's loop makes its own again
+
+
+def _plain_protocol():
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+    return WebSocketsSansIOProtocol
+
+
+def signal(number):
+    return {
+        "id": str(number),
+        "symbol": "NIFTY",
+        "signal_type": "HOLD",
+        "confidence_score": 0.0,
+        "entry_price": 1.0,
+        "metadata": PADDING,
+    }
+
+
+def lazy_client(server, path, user):
+    """A client with a small window that reads only when asked to."""
+    raw = socket.create_connection(("127.0.0.1", server.port))
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    token = tokens.log_in(user).access
+    return StreamClient(server.url(path, token=token), sock=raw, max_queue=1, ping_interval=None)
+
+
+@pytest.mark.timeout(90)
+def test_a_client_that_stops_reading_delays_nobody_and_gets_everything_after_4008(either_server, user, other_user):
+    server = either_server
+    with (
+        lazy_client(server, "trading/signals/", user) as lazy,
+        server.open("trading/signals/", other_user) as quick,
+    ):
+        for client in (lazy, quick):
+            client.answer("subscribe_symbol", symbol="NIFTY")
+        for number in range(900):
+            broadcast_signal(signal(number))
+            assert quick.until("new_signal")["signal"]["id"] == str(number)
+        assert lazy.close_code(timeout=15) == 4008
+    got = [m["signal"]["id"] for m in lazy.received if m["type"] == "new_signal"]
+    assert len(got) < 900
+    with server.open("trading/signals/", user, since=since(lazy)) as again:
+        while len(got) < 900:
+            got.append(again.until("new_signal")["signal"]["id"])
+    assert got == [str(number) for number in range(900)]
+
+
+@pytest.mark.timeout(90)
+def test_a_client_that_stops_reading_holds_one_state_message_per_key(either_server, user):
+    pnl = {"realised_pnl": 0.0, "unrealised_pnl": 0.0, "daily_pnl": 0.0}
+    with lazy_client(either_server, "trading/pnl/", user) as lazy:
+        lazy.until("current_pnl")
+        for number in range(60_000):
+            notify_pnl_update(user.pk, {**pnl, "total_pnl": float(number)})
+        last = lazy.until("pnl_update")
+        count = 1
+        while last["pnl"]["total_pnl"] != 59_999.0:
+            last = lazy.next()
+            count += 1
+        assert count < 59_000, "nothing was conflated"
+        assert lazy.answer("ping")["type"] == "pong"
+
+
+def test_daphne_serves_every_endpoint(user, other_user, transactional_db, instruments, tmp_path):
+    from django.db import connection
+
+    from apps.streaming.registry import streams
+    from tests.apps.ai_studio.test_streams import studio
+
+    ids = studio(user)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("daphne"), "-p", str(port), "config.asgi:application"],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": f"sqlite:///{connection.settings_dict['NAME']}"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        _wait_for(port, process)
+        token = tokens.log_in(user).access
+        for stream in streams():
+            path = stream.path
+            if "<" in path:
+                path = path[: path.index("<")] + ids[stream.name] + "/"
+            with StreamClient(f"ws://127.0.0.1:{port}/ws/{path}?token={token}") as client:
+                assert client.next()["type"] == "welcome"
+                assert client.next()["type"] in {m.__struct_config__.tag for m in stream.messages}
+                client.send_text("garbage")
+                client.until("error")
+        with StreamClient(f"ws://127.0.0.1:{port}/ws/trading/pnl/") as nobody:
+            assert nobody.close_code() == 4001
+    finally:
+        process.terminate()
+        _, log = process.communicate(timeout=10)
+    assert token not in log
+
+
+def _wait_for(port, process, seconds=15):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError("the server did not start")
+
+
+def test_raw_frames_rely_on_parts_of_uvicorn_that_are_there():
+    import inspect
+
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol as Base
+
+    source = inspect.getsource(Base)
+    for name in ("handle_connect", "pause_writing", "resume_writing", "connection_lost"):
+        assert callable(getattr(Base, name)), f"uvicorn's {name} is gone: see realtime/transports/uvicorn.py"
+    for name in ("self.conn", "self.transport", "self.queue", "self.close_sent", "self.close_timer", "self.scope"):
+        assert name in source, f"uvicorn's {name} is gone: see realtime/transports/uvicorn.py"
+    assert '"extensions": {' in source
+
+
+def test_the_server_uses_raw_frames(server, user, monkeypatch):
+    from realtime.transports.uvicorn import RawFrameTransport
+
+    written = []
+    write = RawFrameTransport.write
+    monkeypatch.setattr(RawFrameTransport, "write", lambda self, batch: (written.append(batch), write(self, batch)))
+    with server.open("trading/pnl/", user) as client:
+        client.until("current_pnl")
+    assert len(written) >= 2
+    assert json.loads(written[0].frames[0].text)["type"] == "welcome"
