@@ -59,6 +59,7 @@ class Connection:
         metrics: Metrics,
         expires_at: datetime | None = None,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
+        market: str | UnsetType = UNSET,
     ) -> None:
         self.connection_id = connection_id
         self.user_id = user_id
@@ -72,6 +73,7 @@ class Connection:
         self._clock = clock
         self._metrics = metrics
         self._heartbeat_seconds = heartbeat_seconds
+        self._market = market
         self._outbox = Outbox(limits.outbox_bytes)
         self._topics: dict[str, Topic] = {}
         self._quiet_seconds = 0.0
@@ -111,6 +113,7 @@ class Connection:
                     connections_per_user=self._limits.connections_per_user,
                 ),
                 subscriptions=[_standing(join, since.get(join.topic.name)) for join in joins],
+                market=self._market,
                 timestamp=self._clock.now(),
             )
         )

@@ -74,7 +74,7 @@ class ClientLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Welcome(ServerMessage, frozen=True, kw_only=True, tag="welcome"):
-    """The first message of a connection."""
+    """The first message of a connection. `market` says what its prices are of, such as a simulated market."""
 
     connection_id: str
     user_id: str
@@ -82,6 +82,7 @@ class Welcome(ServerMessage, frozen=True, kw_only=True, tag="welcome"):
     heartbeat_seconds: float
     limits: ClientLimits
     subscriptions: Sequence[Subscription]
+    market: str | UnsetType = UNSET
 
 
 class Pong(Reply, frozen=True, kw_only=True, tag="pong"):

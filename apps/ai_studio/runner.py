@@ -54,7 +54,6 @@ class StudioRunner:
         for bar in self._market.feed.warmup():
             self._keep(bar)
         self._market.listen(self.on_market)
-        system_report.watch_market(self._market)
         await in_engine_thread(self._worker.start)()
 
     async def stop(self) -> None:

@@ -11,23 +11,16 @@ from msgspec import UNSET
 
 from apps.ai_studio import messages, models
 from apps.streaming.health import health_report
-from engines.market.data import MarketData
+from apps.streaming.runtime import runtime
 
 STALE_FEED_SECONDS = 30.0
-
-_market: MarketData | None = None
-
-
-def watch_market(market: MarketData) -> None:
-    """Report this feed's age from now on."""
-    global _market  # noqa: PLW0603 - a process has one market
-    _market = market
 
 
 async def status(*, detail: bool) -> messages.SystemStatus:
     """How the system is; with host and connections where `detail`."""
     report = await health_report()
-    age_seconds = _market.quote_age_seconds if _market else None
+    market = runtime().market
+    age_seconds = market.quote_age_seconds if market else None
     stale = age_seconds is not None and age_seconds > STALE_FEED_SECONDS
     well = report["status"] == "ok" and not stale
     host = await sync_to_async(_host)(report["event_loop_lag_ms"]) if detail else UNSET
@@ -36,7 +29,7 @@ async def status(*, detail: bool) -> messages.SystemStatus:
         broker=report["broker"]["kind"],
         redis=report["redis"],
         database=report["database"],
-        feed=f"{_market.feed.description}{' (stale)' if stale else ''}" if _market else "none",
+        feed=f"{market.feed.description}{' (stale)' if stale else ''}" if market else "none",
         feed_age_seconds=None if age_seconds is None else round(age_seconds, 2),
         host=host,
         connections=report["connections"] if detail else UNSET,

@@ -14,6 +14,7 @@ from apps.accounts.signin import SignInRefused
 from apps.accounts.signin import sign_in as check_credentials
 from apps.streaming.demo import DEMO_EMAIL, DEMO_PASSWORD
 from apps.streaming.registry import streams
+from apps.streaming.runtime import runtime
 from apps.streaming.stream import Stream
 from realtime.close import CLOSE_CODES
 from realtime.messages import Command, Ping, type_of
@@ -28,6 +29,7 @@ def page(request: HttpRequest) -> HttpResponse:
         return _sign_in_form(request)
     context = {
         "streams": [_describe(stream) for stream in streams()],
+        "market": market.feed.description if (market := runtime().market) else "no engines here",
         "close_codes": {close.code: f"{close.meaning}; {close.reconnect.value}" for close in CLOSE_CODES},
     }
     return render(request, "console/console.html", context)

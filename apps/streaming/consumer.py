@@ -114,6 +114,7 @@ class _Session:
             metrics=engine.metrics,
             expires_at=principal.expires_at,
             heartbeat_seconds=engine.heartbeat_seconds,
+            market=engine.market.feed.description if engine.market else UNSET,
         )
         self.connection.family_id = principal.family_id
 

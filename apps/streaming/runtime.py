@@ -12,6 +12,7 @@ from django.conf import settings
 
 from apps.streaming.metrics import PrometheusMetrics
 from apps.streaming.revocation import RevocationWatch
+from engines.market.data import MarketData
 from realtime.brokers.base import Broker
 from realtime.brokers.memory import MemoryBroker
 from realtime.clock import SystemClock
@@ -51,6 +52,7 @@ class Runtime:
                 Retention(environment.history_count, environment.history_seconds),
             ),
         )
+        self.market: MarketData | None = None
         self.draining = False
         self._window_seconds = environment.coalescing_ms / 1_000
         self._hub: Hub | None = None

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -27,6 +28,11 @@ DRAIN_GRACE_SECONDS = 0.2
 
 class StreamServer(uvicorn.Server):
     """uvicorn that says goodbye: on SIGINT and SIGTERM every client gets `reconnect`, then 1012."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        # uvicorn raises the signal again at its end, which would kill us before the engines have stopped.
+        self._captured_signals.clear()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         count = runtime().drain()
@@ -63,7 +69,7 @@ async def serve(server: uvicorn.Server, sock: socket.socket, feed: Feed | None) 
     runners: list[Runner] = []
     tasks: list[asyncio.Task[None]] = []
     if feed is not None:
-        market = MarketData(feed, runtime().clock.monotonic)
+        market = runtime().market = MarketData(feed, runtime().clock.monotonic)
         runners = [factory(market) for factory in runner_factories]
         for runner in runners:
             await runner.start()

@@ -14,7 +14,9 @@ from .conftest import draft, log_topic, state_topic
 
 def publications(topic, count, epoch="e", keys=("k",)):
     return [
-        Publication(draft(topic, n, keys[n % len(keys)] if topic.kind.value == "state" else None), Position(epoch, n), 0)
+        Publication(
+            draft(topic, n, keys[n % len(keys)] if topic.kind.value == "state" else None), Position(epoch, n), 0
+        )
         for n in range(1, count + 1)
     ]
 

@@ -19,7 +19,9 @@ def published(topic, offset, key=None):
 def test_state_is_conflated_per_topic_and_key_and_log_is_not():
     outbox = Outbox(10_000)
     for n in range(1, 11):
-        outbox.put([published(state_topic("a"), n, "x"), published(state_topic("b"), n, "x"), published(log_topic(), n)])
+        outbox.put(
+            [published(state_topic("a"), n, "x"), published(state_topic("b"), n, "x"), published(log_topic(), n)]
+        )
     messages = [json.loads(frame.text) for frame in outbox.take()]
     states = {m["topic"]: m["value"] for m in messages if "offset" not in m}
     assert states == {"a": 10, "b": 10}
@@ -61,7 +63,9 @@ def test_under_any_sequence_order_holds_and_sizes_agree(steps):
             outbox.put_frame(frame)
             waiting.append((None, frame.payload))
         else:
-            publication = published((log_topic if what == "log" else state_topic)(), n, name if what == "state" else None)
+            publication = published(
+                (log_topic if what == "log" else state_topic)(), n, name if what == "state" else None
+            )
             outbox.put([publication])
             if what == "state":
                 waiting = [entry for entry in waiting if entry[0] != name]

@@ -42,7 +42,9 @@ def test_ping_is_answered_with_its_request_id():
 
 def test_a_valid_command_is_to_be_executed():
     protocol, _ = core()
-    assert protocol.receive('{"type":"subscribe_symbol","symbol":"NIFTY"}') == [Execute(SubscribeSymbol(symbol="NIFTY"))]
+    assert protocol.receive('{"type":"subscribe_symbol","symbol":"NIFTY"}') == [
+        Execute(SubscribeSymbol(symbol="NIFTY"))
+    ]
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,9 @@ def test_a_thousand_items_go(transactional_db):
     assert publish([item()] * 1_000).json()["published"] == 1_000
 
 
-@pytest.mark.parametrize("arguments", [{"idempotency_key": 5}, {"user_id": None, "signal": None}, {"user_id": [], "signal": {}}])
+@pytest.mark.parametrize(
+    "arguments", [{"idempotency_key": 5}, {"user_id": None, "signal": None}, {"user_id": [], "signal": {}}]
+)
 def test_wrong_types_are_an_error_of_the_item(transactional_db, arguments):
     response = publish([item(arguments=arguments)])
     assert response.status_code == 200

@@ -28,10 +28,7 @@ def test_there_is_one_function_per_server_message():
     from apps.streaming.registry import streams
 
     published = {
-        type_of(message)
-        for stream in streams()
-        for message in stream.messages
-        if "topic" in message.__struct_fields__
+        type_of(message) for stream in streams() for message in stream.messages if "topic" in message.__struct_fields__
     }
     assert trading
     assert studio

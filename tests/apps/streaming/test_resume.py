@@ -77,7 +77,13 @@ def test_nothing_is_lost_repeated_or_reordered(server, user, watchlist):
         for number in range(MESSAGES):
             symbol = rng_publisher.choice(SYMBOLS)
             published[symbol].append(number)
-            signal = {"id": str(number), "symbol": symbol, "signal_type": "HOLD", "confidence_score": 0, "entry_price": 1}
+            signal = {
+                "id": str(number),
+                "symbol": symbol,
+                "signal_type": "HOLD",
+                "confidence_score": 0,
+                "entry_price": 1,
+            }
             broadcast_signal(signal)
             # As fast as the client keeps up with within history: the promise of a resume is bounded by retention.
             while number - sum(map(len, checker.got.values())) > 900:

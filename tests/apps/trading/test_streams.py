@@ -67,7 +67,11 @@ def test_a_signal_is_followed_to_a_fill_a_position_and_back(server, user, accoun
         server.open("trading/portfolio/", user) as portfolio,
         server.open("trading/pnl/", user) as pnl,
     ):
-        for client, snapshot in ((executions, "recent_executions"), (portfolio, "portfolio_summary"), (pnl, "current_pnl")):
+        for client, snapshot in (
+            (executions, "recent_executions"),
+            (portfolio, "portfolio_summary"),
+            (pnl, "current_pnl"),
+        ):
             client.until(snapshot)
         bookkeeping.trade_on_signal(EVENT, 1_400.0)
         assert executions.next()["order"]["status"] == "NEW"
@@ -178,7 +182,9 @@ def test_options(server, user, other_user, account):
         types = {client.next()["type"] for _ in range(7)}
         assert types == {"option_chain_update", "greeks_update", "volatility_update", "portfolio_greeks"}
         assert client.answer("request_option_chain", symbol="NIFTY", expiry="2026-01-06")["data"]["spot"] == 25_000.0
-        assert client.answer("request_option_chain", symbol="NIFTY", expiry="2026-01-13")["error_code"] == "unknown_expiry"
+        assert (
+            client.answer("request_option_chain", symbol="NIFTY", expiry="2026-01-13")["error_code"] == "unknown_expiry"
+        )
         assert client.answer("subscribe_symbol", symbol="TCS")["error_code"] == "unknown_symbol"
         assert client.answer("subscribe_symbol", symbol="NIFTY", expiry="soon")["error_code"] == "invalid_command"
         assert client.answer("unsubscribe_symbol", symbol="NIFTY")["type"] == "subscription_cancelled"

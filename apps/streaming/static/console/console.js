@@ -5,6 +5,7 @@ const streams = new Map(JSON.parse(document.getElementById("stream-list").textCo
 const closeCodes = JSON.parse(document.getElementById("close-codes").textContent);
 const at = (id) => document.getElementById(id);
 const SHOWN_MESSAGES = 500;
+const TIME = { hour12: false, hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 };
 const SESSION_TYPES = new Set(["welcome", "pong", "heartbeat", "authenticated", "token_expiring", "reconnect",
   "subscription_confirmed", "subscription_cancelled"]);
 
@@ -127,10 +128,10 @@ function row(type, message, kind, right = "") {
   if (wanted && !type.includes(wanted)) return;
   const item = document.createElement("li");
   item.className = kind;
-  const { type: _type, timestamp, topic, ...rest } = message;
+  const timestamp = message.timestamp;
   const cells = [
-    ["time", new Date(timestamp || Date.now()).toLocaleTimeString("en-GB", { hour12: false, fractionalSecondDigits: 3 })],
-    ["type", type], ["body", JSON.stringify(rest)], ["lag", right],
+    ["time", new Date(timestamp || Date.now()).toLocaleTimeString("en-GB", TIME)],
+    ["type", type], ["body", brief(message)], ["lag", right],
   ];
   for (const [name, value] of cells) {
     const cell = document.createElement("span");
@@ -147,6 +148,14 @@ function row(type, message, kind, right = "") {
   list.append(item);
   while (list.childElementCount > SHOWN_MESSAGES) list.firstElementChild.remove();
   if (at("follow").checked) list.scrollTop = list.scrollHeight;
+}
+
+// What a line shows: the payload alone, without what every message has and without long ids.
+function brief({ type, timestamp, topic, offset, request_id, ...rest }) {
+  const values = Object.values(rest);
+  const payload = values.length === 1 && typeof values[0] === "object" && values[0] !== null ? values[0] : rest;
+  const { id, model_id, ...shown } = payload;
+  return JSON.stringify(Array.isArray(payload) ? payload : shown).replace(/"(\w+)":/g, "$1: ").replace(/,(?=\w+: )/g, ", ").slice(1, -1);
 }
 
 function note(text) {
