@@ -36,7 +36,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper, f
     secret_key: Annotated[str, Meta(min_length=32)] = INSECURE_SECRET_KEY
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
-    database_url: str = "sqlite:///var/sharewise.sqlite3"
+    database_url: Annotated[str, Meta(pattern=r"^(sqlite|postgres|postgresql)://")] = "sqlite:///var/sharewise.sqlite3"
     redis_url: Annotated[str, Meta(pattern=r"^(rediss?|unix)://")] | None = None
     celery_broker_url: Annotated[str, Meta(pattern=r"^[a-z+]+://")] | None = None
     service_keys: tuple[Annotated[str, Meta(min_length=32)], ...] = ()

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -67,7 +67,7 @@ class StreamClient:
     def close(self) -> None:
         self._socket.close()
 
-    def __enter__(self) -> StreamClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -40,8 +40,7 @@ class Client:
         self.connection = None
 
     async def connect(self):
-        since = {name: position for name, position in self.since.items()}
-        self.connection, self.transport = await self.house.open(*LOGS, STATE, since=since)
+        self.connection, self.transport = await self.house.open(*LOGS, STATE, since=dict(self.since))
 
     async def read_all(self):
         """Read everything that was written, and forget it."""
