@@ -231,7 +231,7 @@ def test_the_stream_of_the_how_to_works(transactional_db, tmp_path, monkeypatch)
 
     assert str(how_to.urls[0].pattern) == "ws/trading/price-alerts/"
     how_to.notify_price_alert("7", {"symbol": "TCS", "price": 3_000.0})
-    with pytest.raises(errors.InvalidMessage, match="alert.price"):
+    with pytest.raises(errors.InvalidMessage, match=r"alert\.price"):
         how_to.notify_price_alert("7", {"symbol": "TCS", "price": "dear"})
     publishing._notifications.pop("notify_price_alert")
     registry._streams.pop("trading.price-alerts")
