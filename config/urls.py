@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import path
+from django.views.generic import RedirectView
 from ninja import NinjaAPI
 
 from apps.accounts.api import router as accounts_router
@@ -24,6 +25,7 @@ urlpatterns = [
     path("asyncapi.json", views.asyncapi_document, name="asyncapi"),
     path("health/", views.health, name="health"),
     path("metrics/", views.metrics, name="metrics"),
+    path("admin/login/", RedirectView.as_view(pattern_name="console"), name="admin-login"),  # one login, throttled
     path("admin/", admin.site.urls),
     path("api/", api.urls),
 ]

@@ -76,6 +76,7 @@ class Connection:
         self._market = market
         self._outbox = Outbox(limits.outbox_bytes)
         self._topics: dict[str, Topic] = {}
+        self._live: dict[str, Topic] = {}  # those of them that have caught up
         self._quiet_seconds = 0.0
         self._expiry_announced = False
         self._opened_monotonic: float | None = None
@@ -96,7 +97,12 @@ class Connection:
         self._hub.connect(self, self._limits.connections_per_user)
         self._metrics.connection_opened(self.stream)
         self._opened_monotonic = self._clock.monotonic()
-        joins = [await self._join(topic, since.get(topic.name)) for topic in topics]
+        allowed = self._limits.subscriptions_per_connection
+        surplus = [
+            TooManySubscriptions(f"not subscribed to {topic.name!r}: at most {allowed} subscriptions are allowed")
+            for topic in topics[allowed:]
+        ]
+        joins = [await self._join(topic, since.get(topic.name)) for topic in topics[:allowed]]
         unrecovered = [join.topic for join in joins if not _recovered(join)]
         messages = await snapshot(unrecovered) if unrecovered or not joins else ()
         self.send(
@@ -117,10 +123,10 @@ class Connection:
                 timestamp=self._clock.now(),
             )
         )
-        for error in refusals:
+        for error in (*refusals, *surplus):
             self.send(self._core.error(error))
         for message in messages:
-            self.send(message)
+            await self.send_at_its_pace(message)
         for join in joins:
             if join.topic.name in since and join.topic.kind is Kind.LOG:
                 self._metrics.resumed(_recovered(join))
@@ -143,6 +149,7 @@ class Connection:
         self._release_waiter()
         await self._hub.disconnect(self, list(self._topics.values()))
         self._topics.clear()
+        self._live.clear()
         self._outbox.clear()
         if self._opened_monotonic is not None:
             duration_seconds = self._clock.monotonic() - self._opened_monotonic
@@ -185,7 +192,11 @@ class Connection:
             )
         joins = [await self._join(topic, None) for topic in new]
         self.send(
-            SubscriptionConfirmed(subscriptions=self.subscriptions, request_id=request_id, timestamp=self._clock.now())
+            SubscriptionConfirmed(
+                subscriptions=[*self.subscriptions, *(_standing(join, None) for join in joins)],
+                request_id=request_id,
+                timestamp=self._clock.now(),
+            )
         )
         for join in joins:
             await self._catch_up(join)
@@ -195,12 +206,13 @@ class Connection:
         await self._hub.leave(self, topics)
         for topic in topics:
             self._topics.pop(topic.name, None)
+            self._live.pop(topic.name, None)
 
     @property
     def subscriptions(self) -> list[Subscription]:
-        """Every subscription and where it stands."""
+        """Every live subscription and where it stands."""
         standing = []
-        for topic in self._topics.values():
+        for topic in self._live.values():
             position = self._hub.position(topic) if topic.kind is Kind.LOG else None
             standing.append(
                 Subscription(
@@ -217,6 +229,11 @@ class Connection:
     def send(self, message: ServerMessage) -> None:
         """Send one message, in its turn. After a close: nothing happens."""
         self.send_frame(Frame(encode(message)))
+
+    async def send_at_its_pace(self, message: ServerMessage) -> None:
+        """Send one message of a long answer, after the client took the one before."""
+        await self._until_drained()
+        self.send(message)
 
     def send_frame(self, frame: Frame) -> None:
         """Send a message that was encoded before, in its turn."""
@@ -270,7 +287,7 @@ class Connection:
         if self._quiet_seconds >= self._heartbeat_seconds:
             offsets = {
                 topic.name: position.offset
-                for topic in self._topics.values()
+                for topic in self._live.values()
                 if topic.kind is Kind.LOG and (position := self._hub.position(topic)) is not None
             }
             self.send(Heartbeat(offsets=offsets, timestamp=self._clock.now()))
@@ -291,6 +308,7 @@ class Connection:
             await self._until_drained()
         if self.closed_with is None:
             self._hub.activate(self, join.topic)
+            self._live[join.topic.name] = join.topic
 
     async def _until_drained(self) -> None:
         while self.closed_with is None and not (self._transport.writable and not self._outbox):

@@ -15,7 +15,7 @@ from realtime.topic import Kind
 
 
 class Outbox:
-    """Frames in the order in which they will leave, bounded in bytes of payload."""
+    """Frames in the order in which they will leave, bounded in bytes of payload. One frame always fits."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
@@ -45,7 +45,7 @@ class Outbox:
 
     def _insert(self, slot: int | tuple[str, str | None], frame: Frame) -> None:
         self.size_bytes += len(frame.payload)
-        if self.size_bytes > self.limit_bytes:
+        if self.size_bytes > self.limit_bytes and self._frames:
             raise OutboxFull(f"{self.size_bytes} bytes wait, at most {self.limit_bytes} may")
         self._frames[slot] = frame
 

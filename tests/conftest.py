@@ -184,7 +184,8 @@ def make_user(email: str, **fields: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def _fresh_cache():
-    from django.core.cache import cache
+    from django.core.cache import caches
 
     yield
-    cache.clear()
+    for each in caches.all():
+        each.clear()

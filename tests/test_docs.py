@@ -217,6 +217,7 @@ from apps.trading.messages import Any, Sequence
 from realtime.messages import DataMessage, Reply, ServerMessage
 from realtime.topic import Kind, Topic
 messages = topics = wire = addresses = streams = consumers = sys.modules[__name__]
+websocket_urlpatterns = []
 """
 
 
@@ -224,14 +225,14 @@ def test_the_stream_of_the_how_to_works(transactional_db, tmp_path, monkeypatch)
     """The steps of the page, put into one module, make a stream that can be published to."""
     from apps.streaming import publishing, registry
 
-    *steps, url = re.findall(r"```python\n(.*?)```", text("how-to/write-a-stream.md"), re.DOTALL)
-    (tmp_path / "how_to.py").write_text("\n".join([HOW_TO_HEADER, *steps, f"urls = [{url.strip()}]"]))
+    steps = re.findall(r"```python\n(.*?)```", text("how-to/write-a-stream.md"), re.DOTALL)
+    (tmp_path / "how_to.py").write_text("\n".join([HOW_TO_HEADER, *steps]))
+    monkeypatch.setattr(publishing, "_notifications", dict(publishing._notifications))
+    monkeypatch.setattr(registry, "_streams", dict(registry._streams))
     monkeypatch.syspath_prepend(tmp_path)
     import how_to
 
-    assert str(how_to.urls[0].pattern) == "ws/trading/price-alerts/"
+    assert str(how_to.websocket_urlpatterns[0].pattern) == "ws/trading/price-alerts/"
     how_to.notify_price_alert("7", {"symbol": "TCS", "price": 3_000.0})
     with pytest.raises(errors.InvalidMessage, match=r"alert\.price"):
         how_to.notify_price_alert("7", {"symbol": "TCS", "price": "dear"})
-    publishing._notifications.pop("notify_price_alert")
-    registry._streams.pop("trading.price-alerts")

@@ -8,6 +8,8 @@ from typing import Any
 from django.contrib.auth.base_user import BaseUserManager
 from django.contrib.auth.models import AbstractUser
 from django.db import models
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 
 
 class UserManager(BaseUserManager["User"]):
@@ -50,6 +52,7 @@ class TokenFamily(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="token_families")
     current_id = models.UUIDField(default=uuid.uuid4, editable=False)
+    auth_hash = models.CharField(max_length=128, editable=False, help_text="Changes with the user's password.")
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(db_index=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
@@ -59,3 +62,13 @@ class TokenFamily(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} since {self.created_at:%Y-%m-%d %H:%M}"
+
+    @property
+    def is_good(self) -> bool:
+        """Not revoked, not expired, and its user is active and has the same password still."""
+        return (
+            self.revoked_at is None
+            and self.expires_at > timezone.now()
+            and self.user.is_active
+            and constant_time_compare(self.auth_hash, self.user.get_session_auth_hash())
+        )

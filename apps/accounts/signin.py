@@ -20,12 +20,11 @@ class SignInRefused(Exception):
 def sign_in(request: HttpRequest, email: str, password: str) -> User:
     """The active user with this e-mail and password. Raises `SignInRefused`."""
     throttle = LoginThrottle(email, request.META.get("REMOTE_ADDR", ""))
-    wait_seconds = throttle.seconds_to_wait()
+    wait_seconds = throttle.attempt()
     if wait_seconds:
         raise SignInRefused(f"too many wrong passwords: try again in {wait_seconds} s", wait_seconds)
     user = authenticate(request, username=email.strip().lower(), password=password)
     if not isinstance(user, User):
-        throttle.failed()
         raise SignInRefused("no active account has this e-mail and password")
     throttle.succeeded()
     return user

@@ -1,4 +1,7 @@
-"""Slows down guessing of passwords: after a few failures, each further one doubles the wait."""
+"""Slows down guessing of passwords: after a few attempts, each further one doubles the wait.
+
+An attempt counts before its password is looked at, so that many at once do not all pass.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +9,33 @@ import hashlib
 import math
 import time
 
-from django.core.cache import cache
+from django.core.cache import caches
 
-FREE_FAILURES = 5
+FREE_ATTEMPTS = 5
 MAX_WAIT_SECONDS = 300
 REMEMBERED_SECONDS = 900
 
 
 class LoginThrottle:
-    """Failures of one (e-mail, address) pair."""
+    """The attempts of one (e-mail, address) pair since the last success."""
 
     def __init__(self, email: str, address: str) -> None:
         digest = hashlib.sha256(f"{email.strip().lower()}|{address}".encode()).hexdigest()
-        self._key = f"login-failures:{digest}"
+        self._attempts = f"attempts:{digest}"
+        self._blocked_until = f"blocked-until:{digest}"
+        self._cache = caches["logins"]
 
-    def seconds_to_wait(self) -> int:
-        """0: go on. Else the seconds until the next attempt is looked at."""
-        _, blocked_until = cache.get(self._key, (0, 0.0))
-        return max(0, math.ceil(blocked_until - time.time()))
-
-    def failed(self) -> None:
-        failures = cache.get(self._key, (0, 0.0))[0] + 1
-        wait_seconds = min(MAX_WAIT_SECONDS, 2 ** (failures - FREE_FAILURES)) if failures >= FREE_FAILURES else 0
-        cache.set(self._key, (failures, time.time() + wait_seconds), REMEMBERED_SECONDS)
+    def attempt(self) -> int:
+        """0: look at the password. Else the seconds until the next attempt is looked at."""
+        wait_seconds = math.ceil(self._cache.get(self._blocked_until, 0.0) - time.time())
+        if wait_seconds > 0:
+            return wait_seconds
+        self._cache.add(self._attempts, 0, REMEMBERED_SECONDS)
+        attempts = self._cache.incr(self._attempts)
+        if attempts >= FREE_ATTEMPTS:
+            block_seconds = min(MAX_WAIT_SECONDS, 2 ** (attempts - FREE_ATTEMPTS))
+            self._cache.set(self._blocked_until, time.time() + block_seconds, REMEMBERED_SECONDS)
+        return 0
 
     def succeeded(self) -> None:
-        cache.delete(self._key)
+        self._cache.delete_many((self._attempts, self._blocked_until))

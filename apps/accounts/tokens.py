@@ -13,8 +13,11 @@ from typing import Any
 import jwt
 import msgspec
 from django.conf import settings
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 
 from apps.accounts.models import TokenFamily, User
 
@@ -42,7 +45,7 @@ class AccessClaims(msgspec.Struct, frozen=True):
 def log_in(user: User) -> TokenPair:
     """Start a family for this user."""
     expires_at = timezone.now() + timedelta(seconds=settings.ENV.refresh_token_seconds)
-    return _pair(TokenFamily.objects.create(user=user, expires_at=expires_at))
+    return _pair(TokenFamily.objects.create(user=user, auth_hash=user.get_session_auth_hash(), expires_at=expires_at))
 
 
 def refresh(token: str) -> TokenPair:
@@ -50,12 +53,9 @@ def refresh(token: str) -> TokenPair:
     claims = _decode(token, "refresh")
     with transaction.atomic():
         family = (
-            TokenFamily.objects.select_for_update(of=("self",))
-            .select_related("user")
-            .filter(id=claims["fam"], revoked_at=None)
-            .first()
+            TokenFamily.objects.select_for_update(of=("self",)).select_related("user").filter(id=claims["fam"]).first()
         )
-        if family is None or not family.user.is_active:
+        if family is None or not family.is_good:
             raise InvalidToken("the refresh token was revoked; sign in again")
         reused = str(family.current_id) != claims["jti"]
         if reused:
@@ -71,8 +71,8 @@ def refresh(token: str) -> TokenPair:
 def verify_access(token: str) -> AccessClaims:
     """What the access token says. Raises `InvalidToken`, also when its user or family is no longer good."""
     claims = _decode(token, "access")
-    family = TokenFamily.objects.select_related("user").filter(id=claims["fam"], revoked_at=None).first()
-    if family is None or not family.user.is_active:
+    family = TokenFamily.objects.select_related("user").filter(id=claims["fam"]).first()
+    if family is None or not family.is_good:
         raise InvalidToken("the token was revoked; sign in again")
     return AccessClaims(
         user_id=str(family.user_id),
@@ -84,8 +84,21 @@ def verify_access(token: str) -> AccessClaims:
 
 def revoked_families(family_ids: set[str]) -> set[str]:
     """Which of these families are no longer good."""
-    good = TokenFamily.objects.filter(id__in=family_ids, revoked_at=None).values_list("id", flat=True)
-    return family_ids - {str(family_id) for family_id in good}
+    families = TokenFamily.objects.filter(id__in=family_ids).select_related("user")
+    return family_ids - {str(family.id) for family in families if family.is_good}
+
+
+def ended_sessions(session_keys: set[str]) -> set[str]:
+    """Which of these sessions were signed out, have expired, or belong to a user who changed the password."""
+    alive = Session.objects.filter(session_key__in=session_keys, expire_date__gt=timezone.now())
+    decoded = {session.session_key: session.get_decoded() for session in alive}
+    users = User.objects.in_bulk([int(data[SESSION_KEY]) for data in decoded.values() if SESSION_KEY in data])
+    good = set()
+    for session_key, data in decoded.items():
+        user = users.get(int(data.get(SESSION_KEY, 0)))
+        if user is not None and constant_time_compare(data[HASH_SESSION_KEY], user.get_session_auth_hash()):
+            good.add(session_key)
+    return session_keys - good
 
 
 def inactive_users(user_ids: set[str]) -> set[str]:

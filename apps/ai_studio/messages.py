@@ -183,7 +183,7 @@ class BacktestProgress(Payload, frozen=True, kw_only=True):
 
 
 class BacktestResults(Payload, frozen=True, kw_only=True):
-    """What came of a backtest. Ratios per year; `equity_curve` thinned to at most 250 points."""
+    """What came of a backtest of `strategy`. Ratios per year; `equity_curve` thinned to at most 250 points."""
 
     start: date
     end: date
@@ -194,6 +194,7 @@ class BacktestResults(Payload, frozen=True, kw_only=True):
     max_drawdown: Probability
     trades: Count
     win_rate: Probability | None
+    strategy: Text | UnsetType = UNSET
     equity_curve: Sequence[Number] | UnsetType = UNSET
 
 

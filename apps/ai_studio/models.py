@@ -34,6 +34,10 @@ class Model(models.Model):
     )
     version = models.PositiveIntegerField(default=0)
     artifact = models.JSONField(null=True, blank=True, editable=False)
+    counted_on = models.DateField(null=True, blank=True, editable=False)
+    predictions_made = models.PositiveIntegerField(default=0, editable=False, help_text="On that day.")
+    predictions_settled = models.PositiveIntegerField(default=0, editable=False, help_text="On that day.")
+    predictions_correct = models.PositiveIntegerField(default=0, editable=False, help_text="On that day.")
     monitoring = models.JSONField(default=dict, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 

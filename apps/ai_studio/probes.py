@@ -8,20 +8,21 @@ from typing import Any
 
 import msgspec
 from asgiref.sync import async_to_sync
+from django.db.models import Model
 
 from apps.accounts.models import User
 from apps.ai_studio import messages, models, present, services, system_report
 from apps.streaming.plugins import Probe
 
 
-def probes(user: User) -> Sequence[Probe]:
-    """One per stream. A user who has no model, or no job, gets a model with a job for the test: deleting what is new
-    and belongs to the user, as `test_websockets` does, removes both."""
+def probes(user: User, created: list[Model]) -> Sequence[Probe]:
+    """One per stream. A user who has no training job gets a model with a job for the test."""
     user_id = str(user.pk)
     jobs = models.TrainingJob.objects.filter(model__owner=user).select_related("model")
-    job = jobs.first() or models.TrainingJob.objects.create(
-        model=models.Model.objects.create(owner=user, name="probe"), status=models.JobStatus.COMPLETED
-    )
+    job = jobs.first()
+    if job is None:
+        created.append(models.Model.objects.create(owner=user, name="probe"))
+        job = models.TrainingJob.objects.create(model=created[-1], status=models.JobStatus.COMPLETED)
     model = job.model
     status = present.model_status(model)
     update = {name: value for name, value in _plain(status).items() if name in messages.ModelUpdate.__struct_fields__}

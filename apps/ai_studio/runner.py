@@ -109,6 +109,7 @@ class StudioRunner:
             models.Prediction.objects.bulk_update(settled, ["outcome_price", "correct"])
             models.Prediction.objects.bulk_create(made)
             self._predicted[model.pk] += len(made)
+            _count(model, made=len(made), settled=len(settled), correct=sum(bool(p.correct) for p in settled))
             for prediction in settled:
                 websocket_utils.notify_prediction_outcome(model.pk, present.prediction(prediction))
             for prediction in made:
@@ -198,6 +199,18 @@ def _prediction(model: models.Model, bar: Bar, probability_up: float) -> models.
     )
 
 
+def _count(model: models.Model, *, made: int, settled: int, correct: int) -> None:
+    """Count today's predictions on the model: the predictions themselves are not kept for long."""
+    today = timezone.localdate()
+    if model.counted_on != today:
+        model.counted_on = today
+        model.predictions_made = model.predictions_settled = model.predictions_correct = 0
+    model.predictions_made += made
+    model.predictions_settled += settled
+    model.predictions_correct += correct
+    model.save(update_fields=["counted_on", "predictions_made", "predictions_settled", "predictions_correct"])
+
+
 def _housekeeping() -> None:
     """Drop old scheduled jobs and predictions, so that a server that runs for weeks does not fill its disk."""
     for model in models.Model.objects.all():
@@ -213,5 +226,9 @@ def _housekeeping() -> None:
 
 async def _every(seconds: float, call: Callable[[], Any]) -> None:
     while True:
-        await call()
+        try:
+            await call()
+        except Exception:
+            # One round lost is better than this work, or that beside it, standing still.
+            log.exception("%s failed; it is tried again in %s s", getattr(call, "__name__", call), seconds)
         await asyncio.sleep(seconds)

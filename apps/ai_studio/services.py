@@ -9,7 +9,6 @@ from uuid import UUID
 
 from django.db import models as orm
 from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from apps.accounts.models import User
@@ -148,12 +147,11 @@ def dashboard(user_id: str) -> messages.Dashboard:
         *models.TrainingJob.objects.filter(model__in=mine, status=models.JobStatus.RUNNING).select_related("model"),
         *models.Backtest.objects.filter(model__in=mine, status=models.JobStatus.RUNNING).select_related("model"),
     ]
-    today = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-    known = models.Prediction.objects.filter(model__in=mine, created_at__gte=today)
-    counts = known.aggregate(
-        all=orm.Count("pk"),
-        settled=orm.Count("pk", filter=Q(correct__isnull=False)),
-        hits=orm.Count("pk", filter=Q(correct=True)),
+    today = mine.filter(counted_on=timezone.localdate())
+    counts = today.aggregate(
+        made=orm.Sum("predictions_made", default=0),
+        settled=orm.Sum("predictions_settled", default=0),
+        correct=orm.Sum("predictions_correct", default=0),
     )
     return messages.Dashboard(
         model_count=mine.count(),
@@ -161,8 +159,8 @@ def dashboard(user_id: str) -> messages.Dashboard:
         listing_count=models.Listing.objects.filter(model__in=mine).count(),
         running_jobs=[present.job_brief(job) for job in running],
         active_leases=running_leases().filter(listing__model__in=mine).count(),
-        predictions_today=counts["all"],
-        accuracy=round(counts["hits"] / counts["settled"], 4) if counts["settled"] else None,
+        predictions_today=counts["made"],
+        accuracy=round(counts["correct"] / counts["settled"], 4) if counts["settled"] else None,
     )
 
 

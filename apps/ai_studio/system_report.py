@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import psutil
 from asgiref.sync import sync_to_async
-from django.db.models import Count, Q
 from msgspec import UNSET
 
-from apps.ai_studio import messages, models
+from apps.ai_studio import messages, models, present
+from apps.ai_studio.worker import JobWorker
 from apps.streaming.health import health_report
 from apps.streaming.runtime import runtime
+from engines.market.data import MarketData
 
 STALE_FEED_SECONDS = 30.0
 
@@ -21,7 +20,7 @@ async def status(*, detail: bool) -> messages.SystemStatus:
     report = await health_report()
     market = runtime().market
     age_seconds = market.quote_age_seconds if market else None
-    stale = age_seconds is not None and age_seconds > STALE_FEED_SECONDS
+    stale = age_seconds is not None and age_seconds > STALE_FEED_SECONDS and not (market and market.ended)
     well = report["status"] == "ok" and not stale
     host = await sync_to_async(_host)(report["event_loop_lag_ms"]) if detail else UNSET
     return messages.SystemStatus(
@@ -29,40 +28,41 @@ async def status(*, detail: bool) -> messages.SystemStatus:
         broker=report["broker"]["kind"],
         redis=report["redis"],
         database=report["database"],
-        feed=f"{market.feed.description}{' (stale)' if stale else ''}" if market else "none",
+        feed=_feed(market, stale=stale),
         feed_age_seconds=None if age_seconds is None else round(age_seconds, 2),
         host=host,
         connections=report["connections"] if detail else UNSET,
     )
 
 
+def _feed(market: MarketData | None, *, stale: bool) -> str:
+    if market is None:
+        return "none"
+    return market.feed.description + (" (ended)" if market.ended else " (stale)" if stale else "")
+
+
 def workers(*, detail: bool) -> list[messages.Worker]:
-    """The embedded worker, by what the database says of its jobs."""
-    training, backtests = _counts(models.TrainingJob), _counts(models.Backtest)
-    count = {name: training[name] + backtests[name] for name in training}
-    running = models.TrainingJob.objects.filter(status=models.JobStatus.RUNNING).select_related("model").first()
-    job = f"training {running.model.name}" if running else None
+    """The worker of this process; none where no engines run."""
+    worker = JobWorker.of_this_process
+    if worker is None:
+        return []
+    status = models.JobStatus
+    running = [
+        *models.TrainingJob.objects.filter(status=status.RUNNING).select_related("model"),
+        *models.Backtest.objects.filter(status=status.RUNNING).select_related("model"),
+    ]
+    queued = sum(kind.objects.filter(status=status.PENDING).count() for kind in (models.TrainingJob, models.Backtest))
+    job = f"{present.job_brief(running[0]).kind} of {running[0].model.name}" if running else None
     return [
         messages.Worker(
             name="embedded",
-            busy=count["running"] > 0,
-            done=count["done"],
-            failed=count["failed"],
-            queued=count["queued"],
+            busy=bool(running),
+            done=worker.done,
+            failed=worker.failed,
+            queued=queued,
             job=job if detail else UNSET,
         )
     ]
-
-
-def _counts(jobs: Any) -> dict[str, int]:
-    status = models.JobStatus
-    counts: dict[str, int] = jobs.objects.aggregate(
-        running=Count("pk", filter=Q(status=status.RUNNING)),
-        done=Count("pk", filter=Q(status=status.COMPLETED)),
-        failed=Count("pk", filter=Q(status=status.FAILED)),
-        queued=Count("pk", filter=Q(status=status.PENDING)),
-    )
-    return counts
 
 
 def _host(event_loop_lag_ms: float) -> dict[str, float]:

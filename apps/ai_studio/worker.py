@@ -6,10 +6,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
-from django.db import close_old_connections, transaction
+from django.db import DatabaseError, close_old_connections, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -23,14 +23,20 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
 REPORT_SECONDS = 0.2
 CURVE_POINTS = 250
+SERVER_STOPPED = "the server stopped while the job ran; start it again"
+INTERNAL_FAILURE = "the job failed for an internal reason; the operator can see it in the log"
 
 
 class JobWorker:
     """`training_bars` and `backtest_bars` are asked for when a job starts."""
 
+    of_this_process: ClassVar[JobWorker | None] = None
+
     def __init__(self, training_bars: Callable[[], Sequence[Bar]], backtest_bars: Callable[[], Sequence[Bar]]) -> None:
         self._training_bars = training_bars
         self._backtest_bars = backtest_bars
+        self.done = 0
+        self.failed = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="job-worker", daemon=True)
 
@@ -38,11 +44,13 @@ class JobWorker:
         """Fail what an earlier process left running, and begin."""
         for kind, failed in ((models.TrainingJob, self._training_failed), (models.Backtest, self._backtest_failed)):
             for job in kind.objects.filter(status=models.JobStatus.RUNNING).select_related("model"):
-                failed(job, "the server stopped while the job ran; start it again")
+                failed(job, SERVER_STOPPED)
+        JobWorker.of_this_process = self
         self._thread.start()
 
     def stop(self) -> None:
         """Ask the running job to stop, and wait for it briefly."""
+        JobWorker.of_this_process = None
         self._stop.set()
         self._thread.join(timeout=2.0)
 
@@ -51,22 +59,29 @@ class JobWorker:
             close_old_connections()
             try:
                 ran = self.run_next()
-            except Exception:
-                # A bug in one job must not end the worker: it is logged, and the job is marked by the next start.
-                log.exception("a job failed in a way that it does not handle")
+            except DatabaseError:
+                log.exception("the job worker cannot use the database; trying again")
                 ran = False
             if not ran:
                 self._stop.wait(POLL_SECONDS)
 
     def run_next(self) -> bool:
         """Run one waiting job, if there is one."""
-        training = _claim(models.TrainingJob)
-        if training is not None:
-            self._train(training)
-            return True
-        backtest = _claim(models.Backtest)
-        if backtest is not None:
-            self._backtest(backtest)
+        for kind, work, failed in (
+            (models.TrainingJob, self._train, self._training_failed),
+            (models.Backtest, self._backtest, self._backtest_failed),
+        ):
+            job = _claim(kind)
+            if job is None:
+                continue
+            try:
+                work(job)
+            except Exception:
+                log.exception("job %s failed", job.id)
+                failed(job, INTERNAL_FAILURE)
+                self.failed += 1
+            else:
+                self.done += 1
             return True
         return False
 
@@ -95,14 +110,13 @@ class JobWorker:
                 monotonic=time.monotonic,
             )
         except TrainingCancelled:
+            if not job.cancel_requested:
+                self._training_failed(job, SERVER_STOPPED)
+                return
             _finish(job, models.JobStatus.CANCELLED, lambda: websocket_utils.notify_training_cancelled(job.id))
             return
         except TrainingFailed as error:
             self._training_failed(job, str(error))
-            return
-        except Exception:
-            log.exception("training job %s failed", job.id)
-            self._training_failed(job, "training failed for an internal reason; the operator can see it in the log")
             return
         with transaction.atomic():
             model = models.Model.objects.select_for_update().get(pk=job.model_id)
@@ -145,14 +159,13 @@ class JobWorker:
         try:
             result = run_backtest(self._backtest_bars(), report=on_progress, cancelled=report.cancelled)
         except BacktestCancelled:
+            if not job.cancel_requested:
+                self._backtest_failed(job, SERVER_STOPPED)
+                return
             _finish(job, models.JobStatus.CANCELLED, lambda: websocket_utils.notify_backtest_cancelled(model_id))
             return
         except BacktestFailed as error:
             self._backtest_failed(job, str(error))
-            return
-        except Exception:
-            log.exception("backtest %s failed", job.id)
-            self._backtest_failed(job, "the backtest failed for an internal reason; the operator can see it in the log")
             return
         thinned = result.equity_curve[:: max(1, len(result.equity_curve) // CURVE_POINTS + 1)]
         results = messages.BacktestResults(**{**msgspec.structs.asdict(result), "equity_curve": thinned})

@@ -70,9 +70,13 @@ def service_token() -> str:
 def ticket(request: HttpRequest) -> Any:
     """A ticket for one connection: `?ticket=…`, good for 30 seconds and a single use."""
     claims = getattr(request, "token_claims", None)
-    family_id = claims.family_id if claims else None
-    user = request.auth  # type: ignore[attr-defined]
-    return {"ticket": tickets.issue(str(user.pk), family_id), "expires_in": tickets.TICKET_SECONDS}
+    holder = tickets.TicketHolder(
+        user_id=str(request.auth.pk),  # type: ignore[attr-defined]
+        family_id=claims.family_id if claims else None,
+        session_key=None if claims else request.session.session_key,
+        expires_at=claims.expires_at if claims else request.session.get_expiry_date(),
+    )
+    return {"ticket": tickets.issue(holder), "expires_in": tickets.TICKET_SECONDS}
 
 
 @router.post("/publish/", response=PublishResponse, auth=ServiceAuth())

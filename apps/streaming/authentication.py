@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import msgspec
-from asgiref.sync import sync_to_async
 from channels.auth import get_user
+from channels.db import database_sync_to_async
 from django.conf import settings
 
 from apps.accounts import tokens
@@ -28,13 +28,16 @@ class Principal(msgspec.Struct, frozen=True):
     user_id: str
     is_staff: bool
     family_id: str | None = None
+    session_key: str | None = None
     expires_at: datetime | None = None
 
 
 class StreamConnection(Connection):
-    """A connection that knows which login opened it."""
+    """A connection that knows which login opened it, and how to ask whether its user may still see its object."""
 
     family_id: str | None = None
+    session_key: str | None = None
+    reauthorize: Callable[[], Awaitable[None]] | None = None
 
 
 async def authenticate(scope: Mapping[str, Any]) -> Principal:
@@ -59,20 +62,20 @@ async def authenticate(scope: Mapping[str, Any]) -> Principal:
 async def authenticate_token(token: str) -> Principal:
     """The principal of an access token. Raises `NotAuthenticated`."""
     try:
-        claims = await sync_to_async(tokens.verify_access)(token)
+        claims = await database_sync_to_async(tokens.verify_access)(token)
     except tokens.InvalidToken as error:
         raise NotAuthenticated(str(error)) from None
-    return Principal(claims.user_id, claims.is_staff, claims.family_id, claims.expires_at)
+    return Principal(claims.user_id, claims.is_staff, claims.family_id, None, claims.expires_at)
 
 
 async def _from_ticket(ticket: str) -> Principal:
-    holder = await sync_to_async(tickets.redeem)(ticket)
+    holder = await database_sync_to_async(tickets.redeem)(ticket)
     if holder is None:
         raise NotAuthenticated("the ticket is unknown, expired, or was used before; get a new one")
-    user = await User.objects.filter(id=holder.user_id, is_active=True).afirst()
+    user = await database_sync_to_async(User.objects.filter(id=holder.user_id, is_active=True).first)()
     if user is None:
         raise NotAuthenticated("this account is not active")
-    return Principal(str(user.pk), user.is_staff, holder.family_id)
+    return Principal(str(user.pk), user.is_staff, holder.family_id, holder.session_key, holder.expires_at)
 
 
 async def _from_session(scope: Mapping[str, Any]) -> Principal:
@@ -84,14 +87,15 @@ async def _from_session(scope: Mapping[str, Any]) -> Principal:
     origin = _header(scope, b"origin")
     if not _origin_allowed(origin, _header(scope, b"host")):
         raise NotAuthenticated(f"connections with a session cookie are not allowed from origin {origin!r}")
-    expires_at = await sync_to_async(scope["session"].get_expiry_date)()
-    return Principal(str(user.pk), user.is_staff, None, expires_at)
+    session = scope["session"]
+    expires_at = await database_sync_to_async(session.get_expiry_date)()
+    return Principal(str(user.pk), user.is_staff, None, session.session_key, expires_at)
 
 
 def _origin_allowed(origin: str | None, host: str | None) -> bool:
     if not origin:
         return False
-    return origin in settings.ALLOWED_ORIGINS or (host is not None and urlsplit(origin).netloc == host)
+    return origin in settings.ALLOWED_ORIGINS or origin in {f"http://{host}", f"https://{host}"}
 
 
 def _header(scope: Mapping[str, Any], name: bytes) -> str | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
 from collections.abc import Sequence
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
+from uuid import UUID
 
 import msgspec
 from channels.consumer import AsyncConsumer
@@ -63,8 +63,10 @@ class StreamConsumer(AsyncConsumer):
             await reject(send, principal)
             return
         raw = scope.get("extensions", {}).get(EXTENSION)
-        transport = raw or AsgiTransport(send)
-        pump = None if raw else asyncio.create_task(transport.run())
+        task: Any = asyncio.current_task()
+        plain = None if raw else AsgiTransport(send, task.cancel)
+        pump = asyncio.create_task(plain.run()) if plain else None
+        transport = raw or plain
         session = _Session(self, scope, principal, transport)
         code = INTERNAL_ERROR.code
         try:
@@ -73,15 +75,19 @@ class StreamConsumer(AsyncConsumer):
         except ProtocolError as refused:
             session.reject(refused)
             code = await _until_disconnected(receive)
+        except asyncio.CancelledError:
+            if not session.connection.closed_with:
+                raise  # the server is shutting down; otherwise: the peer did not even take our close frame
         except Exception:
             # A bug or a lost database ends this connection with a code of its own, and nothing else.
             log.exception("the %s stream failed", self.stream_class.name)
             session.connection.close(INTERNAL_ERROR)
             await _until_disconnected(receive)
         finally:
+            if plain is not None and pump is not None:
+                plain.finished()
+                pump.cancel()
             await session.connection.ended(code)
-            if pump is not None:
-                await _finish(pump)
 
 
 class _Session:
@@ -97,7 +103,7 @@ class _Session:
             StreamContext(
                 user_id=principal.user_id,
                 is_staff=principal.is_staff,
-                object_id=next(iter(arguments.values()), ""),
+                object_id=_canonical(next(iter(arguments.values()), "")),
                 now=engine.clock.now,
                 current=_current_values,
             )
@@ -117,6 +123,9 @@ class _Session:
             market=engine.market.feed.description if engine.market else UNSET,
         )
         self.connection.family_id = principal.family_id
+        self.connection.session_key = principal.session_key
+        if arguments:
+            self.connection.reauthorize = self._stream.authorize
 
     async def open(self) -> None:
         """Raises a `ProtocolError` when the user may not open this stream (now)."""
@@ -128,7 +137,7 @@ class _Session:
         for name in since:
             if name not in known:
                 topic = await self._stream.topic_named(name)
-                if topic is None:
+                if topic is None or topic.name != name:
                     allowed.append(AccessDenied(f"you may not see the topic {name!r} on this stream"))
                 else:
                     topics.append(topic)
@@ -163,28 +172,38 @@ class _Session:
             await self.connection.subscribe(outcome.topics, command.request_id)
         elif isinstance(outcome, Unsubscribe):
             await self.connection.unsubscribe(outcome.topics)
-            self._answer(
-                SubscriptionCancelled(subscriptions=self.connection.subscriptions, timestamp=self._engine.clock.now()),
-                command.request_id,
+            cancelled = SubscriptionCancelled(
+                subscriptions=self.connection.subscriptions, timestamp=self._engine.clock.now()
             )
+            self.connection.send(_answering(cancelled, command.request_id))
         else:
             for message in outcome:
-                self._answer(message, command.request_id)
+                await self.connection.send_at_its_pace(_answering(message, command.request_id))
 
     async def _renew(self, command: Authenticate) -> None:
         principal = await authenticate_token(command.token)
         if principal.user_id != self._principal.user_id:
             raise AccessDenied("the token belongs to another user; open a connection of its own for it")
+        await self._stream.authorize()
         self.connection.renew(principal.expires_at)
-        self.connection.family_id = principal.family_id
-        self._answer(
-            Authenticated(expires_at=principal.expires_at, timestamp=self._engine.clock.now()), command.request_id
-        )
+        self.connection.family_id, self.connection.session_key = principal.family_id, None
+        renewed = Authenticated(expires_at=principal.expires_at, timestamp=self._engine.clock.now())
+        self.connection.send(_answering(renewed, command.request_id))
 
-    def _answer(self, message: ServerMessage, request_id: Any) -> None:
-        if request_id is not UNSET and isinstance(message, Reply):
-            message = msgspec.structs.replace(message, request_id=request_id)
-        self.connection.send(message)
+
+def _canonical(object_id: str) -> str:
+    """One spelling per object: topics are made of it."""
+    try:
+        return str(UUID(object_id))
+    except ValueError:
+        return object_id
+
+
+def _answering(message: ServerMessage, request_id: Any) -> ServerMessage:
+    """The message as the answer to a command."""
+    if request_id is not UNSET and isinstance(message, Reply):
+        return msgspec.structs.replace(message, request_id=request_id)
+    return message
 
 
 async def reject(send: Any, refused: ProtocolError) -> None:
@@ -213,9 +232,3 @@ async def _until_disconnected(receive: Any) -> int:
     while (event := await receive())["type"] != "websocket.disconnect":
         pass
     return int(event.get("code") or 1005)
-
-
-async def _finish(pump: asyncio.Task[None]) -> None:
-    pump.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await pump

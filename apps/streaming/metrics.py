@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from realtime.close import CLOSE_CODES
+
 REGISTRY = CollectorRegistry()
 
 PUBLISHED = Counter("sharewise_publications", "Publications accepted by the broker.", registry=REGISTRY)
@@ -24,6 +26,10 @@ RESUMED = Counter("sharewise_resumes", "Topics resumed with `since`.", ["recover
 REJECTED = Counter("sharewise_rejected_connections", "Connections refused while opening.", ["code"], registry=REGISTRY)
 
 
+# A client may close with any code it likes: each would be a series of its own, for ever.
+_KNOWN_CODES = {close.code for close in CLOSE_CODES} | {1000, 1001, 1005, 1006}
+
+
 class PrometheusMetrics:
     """Implements `realtime.metrics.Metrics`."""
 
@@ -39,7 +45,7 @@ class PrometheusMetrics:
 
     def connection_closed(self, stream: str, code: int, duration_seconds: float) -> None:
         CONNECTIONS.labels(stream).dec()
-        CLOSED.labels(stream, str(code)).inc()
+        CLOSED.labels(stream, str(code) if code in _KNOWN_CODES else "other").inc()
         DURATION.labels(stream).observe(duration_seconds)
 
     def command_received(self, stream: str) -> None:

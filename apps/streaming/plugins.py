@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
+from django.db.models import Model
 
 from apps.accounts.models import User
 from engines.market.data import MarketData
@@ -36,7 +37,8 @@ class Probe(msgspec.Struct, frozen=True):
 
 RunnerFactory = Callable[[MarketData], Runner]
 DemoSeeder = Callable[[User, Feed], None]
-ProbeMaker = Callable[[User], Sequence[Probe]]
+# Adds what it had to create for the test to the list; deleting that removes all of it.
+ProbeMaker = Callable[[User, list[Model]], Sequence[Probe]]
 
 runner_factories: list[RunnerFactory] = []
 demo_seeders: list[DemoSeeder] = []

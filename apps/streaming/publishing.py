@@ -20,6 +20,8 @@ from realtime.topic import Topic
 
 log = logging.getLogger(__name__)
 
+MAX_IDEMPOTENCY_KEY = 128
+
 UserId = str | int | uuid.UUID
 ObjectId = str | int | uuid.UUID
 
@@ -39,6 +41,14 @@ def notification(function: Notification) -> Notification:
         target = args[0] if args else kwargs.get(first)
         if names_target and (not isinstance(target, str | int | uuid.UUID) or isinstance(target, bool)):
             raise InvalidMessage(f"{function.__name__}: {first}: got {target!r}, allowed are a str, an int or a UUID")
+        idempotency_key = kwargs.get("idempotency_key")
+        if idempotency_key is not None and not (
+            isinstance(idempotency_key, str) and len(idempotency_key) <= MAX_IDEMPOTENCY_KEY
+        ):
+            raise InvalidMessage(
+                f"{function.__name__}: idempotency_key: got {ascii(idempotency_key)[:60]}, "
+                f"allowed is a str of at most {MAX_IDEMPOTENCY_KEY} characters"
+            )
         try:
             function(*args, **kwargs)
         except InvalidTopic as error:

@@ -1,21 +1,24 @@
-"""Closes connections whose user was deactivated or whose login was revoked, in whatever process that happened."""
+"""Closes connections that are no longer allowed, in whatever process that was decided: a deactivated user, a revoked
+login, a session that was signed out, a changed password, an object that the user may not see any more."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 from django.db import Error as DatabaseError
 
-from apps.accounts.tokens import inactive_users, revoked_families
+from apps.accounts.tokens import ended_sessions, inactive_users, revoked_families
 from apps.streaming.authentication import StreamConnection
 from realtime.close import NOT_AUTHENTICATED
+from realtime.errors import ProtocolError
 from realtime.hub import Hub
 
 log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 2.0
+OBJECT_CHECKS_EVERY = 5  # of the checks above: asking about objects is a query per connection
 
 
 class RevocationWatch:
@@ -24,6 +27,7 @@ class RevocationWatch:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._task: asyncio.Task[None] | None = None
+        self._checks = 0
 
     def ensure_running(self) -> None:
         if self._task is None or self._task.done():
@@ -40,12 +44,30 @@ class RevocationWatch:
     async def check(self) -> None:
         """Close every connection that is no longer allowed."""
         connections = [c for c in self._hub.connections if isinstance(c, StreamConnection)]
-        if not connections:
-            return
         users = {connection.user_id for connection in connections}
         families = {connection.family_id for connection in connections if connection.family_id}
-        gone_users = await sync_to_async(inactive_users)(users)
-        gone_families = await sync_to_async(revoked_families)(families) if families else set()
+        sessions = {connection.session_key for connection in connections if connection.session_key}
+        gone_users = await database_sync_to_async(inactive_users)(users)
+        gone_families = await database_sync_to_async(revoked_families)(families) if families else set()
+        gone_sessions = await database_sync_to_async(ended_sessions)(sessions) if sessions else set()
         for connection in connections:
-            if connection.user_id in gone_users or connection.family_id in gone_families:
+            if (
+                connection.user_id in gone_users
+                or connection.family_id in gone_families
+                or connection.session_key in gone_sessions
+            ):
                 connection.close(NOT_AUTHENTICATED, "your access was revoked")
+        self._checks += 1
+        if self._checks % OBJECT_CHECKS_EVERY == 0:
+            await self._check_objects(connections)
+
+    async def _check_objects(self, connections: list[StreamConnection]) -> None:
+        for connection in connections:
+            if connection.reauthorize is None or connection.closed_with is not None:
+                continue
+            try:
+                await connection.reauthorize()
+            except ProtocolError as refused:
+                connection.refuse(refused)
+                if refused.close_with is not None:
+                    connection.close(refused.close_with, refused.message)

@@ -5,21 +5,24 @@ Each function is one transaction; what it publishes goes out when that commits.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from apps.trading import models, present, services, websocket_utils
 from engines.trading.book import Book, money
-from engines.trading.risk import RiskLimits, RiskMonitor
+from engines.trading.risk import RiskBreach, RiskLimits, RiskMonitor
 from engines.trading.sentiment import Sentiment
 from engines.trading.signals import STRATEGY, SignalEvent
 
+log = logging.getLogger(__name__)
+
 POSITION_SHARE = Decimal("0.10")
-KEPT_FOR = timedelta(days=1)
+KEPT_FOR = timedelta(hours=6)
 
 
 @transaction.atomic
@@ -54,7 +57,7 @@ def change_signal(row: models.Signal, event: SignalEvent) -> None:
 
 def cancel_left_over_signals() -> int:
     """Close the signals of an earlier run, which nobody watches any more. How many there were."""
-    rows = list(models.Signal.objects.filter(user=None, status__in=models.Signal.OPEN))
+    rows = list(models.Signal.objects.filter(user=None, strategy=STRATEGY, status__in=models.Signal.OPEN))
     for row in rows:
         row.status = models.Signal.Status.CANCELLED
         row.save(update_fields=["status", "updated_at"])
@@ -62,9 +65,18 @@ def cancel_left_over_signals() -> int:
     return len(rows)
 
 
+@transaction.atomic
+def forget_market() -> None:
+    """Drop what was computed from another feed, or another run of this one: it is not of this market."""
+    models.Sentiment.objects.all().delete()
+    models.OptionChain.objects.all().delete()
+    models.OptionPosition.objects.filter(account__auto_trade=True).delete()
+
+
 def prune(now: datetime) -> None:
-    """Drop what the engines wrote more than a day ago and nobody will ask for."""
-    models.Signal.objects.filter(user=None, created_at__lt=now - KEPT_FOR).delete()
+    """Drop what the engines wrote more than `KEPT_FOR` ago and nobody will ask for."""
+    ours = models.Signal.objects.filter(user=None, strategy=STRATEGY).exclude(status__in=models.Signal.OPEN)
+    ours.filter(created_at__lt=now - KEPT_FOR).delete()
     automatic = models.Order.objects.filter(account__auto_trade=True)
     automatic.filter(created_at__lt=now - KEPT_FOR).delete()
     models.RiskAlert.objects.filter(created_at__lt=now - KEPT_FOR, user__account__auto_trade=True).delete()
@@ -72,8 +84,8 @@ def prune(now: datetime) -> None:
 
 def trade_on_signal(event: SignalEvent, price: float) -> None:
     """Let every account that trades automatically follow a signal on a share that it watches."""
-    accounts = models.Account.objects.filter(auto_trade=True, user__watchlist__instrument_id=event.symbol)
-    for account in accounts.filter(user__watchlist__instrument__kind="equity"):
+    watched = {"user__watchlist__instrument_id": event.symbol, "user__watchlist__instrument__kind": "equity"}
+    for account in models.Account.objects.filter(auto_trade=True, **watched):
         _follow(account.pk, event, money(price))
 
 
@@ -160,41 +172,63 @@ class Marker:
     def __init__(self) -> None:
         self._monitors: dict[int, RiskMonitor] = {}
 
-    def mark(self, prices: Mapping[str, float], market_day: date) -> None:
-        """Set last prices, start the market day where a new one began, publish what changed, raise alerts."""
-        exact = {symbol: money(price) for symbol, price in prices.items()}
-        holding = models.Account.objects.filter(positions__symbol__in=prices.keys()).distinct()
-        for account_id in list(holding.values_list("pk", flat=True)):
-            self._mark(account_id, exact, market_day)
+    def start_day(self, prices: Mapping[str, float], market_day: date) -> None:
+        """A new market day: what each account is worth at the last prices is what the day starts from."""
+        for account_id in _holders(prices):
+            self._guarded(account_id, _exact(prices), market_day)
+
+    def mark(self, prices: Mapping[str, float]) -> None:
+        """Set last prices, publish what changed, raise alerts."""
+        for account_id in _holders(prices):
+            self._guarded(account_id, _exact(prices), None)
+
+    def _guarded(self, account_id: int, prices: Mapping[str, Decimal], new_day: date | None) -> None:
+        try:
+            self._mark(account_id, prices, new_day)
+        except (DatabaseError, ValueError):
+            log.exception("account %s could not be marked", account_id)  # the others go on
 
     @transaction.atomic
-    def _mark(self, account_id: int, prices: Mapping[str, Decimal], market_day: date) -> None:
+    def _mark(self, account_id: int, prices: Mapping[str, Decimal], new_day: date | None) -> None:
         account = models.Account.objects.select_for_update().get(pk=account_id)
         book = services.load_book(account)
-        if account.day != market_day:
-            account.day = market_day
-            account.day_start_value = book.totals().total_value
-            account.save(update_fields=["day", "day_start_value"])
         changed = book.mark(prices)
+        value = book.totals().total_value
+        if new_day is not None:
+            account.day, account.day_start_value = new_day, value
+            account.save(update_fields=["day", "day_start_value"])
         save_book(account, book)
         for position in changed:
             websocket_utils.notify_position_update(account.user_id, present.position(position))
         publish_totals(account, book)
-        monitor = self._monitors.setdefault(account_id, RiskMonitor())
         limits = RiskLimits(account.daily_loss_limit, account.concentration_limit)
-        value = book.totals().total_value
+        monitor = self._monitors.setdefault(account_id, RiskMonitor())
         for breach in monitor.check(limits, account.day_start_value, value, book.positions.values()):
-            alert = models.RiskAlert.objects.create(
-                user_id=account.user_id,
-                rule=breach.rule,
-                symbol=breach.symbol,
-                severity=breach.severity,
-                message=breach.message,
-                value=breach.value,
-                limit=breach.limit,
-                created_at=timezone.now(),
-            )
-            websocket_utils.notify_risk_alert(account.user_id, present.risk_alert(alert), breach.severity)
+            _raise_alert(account.user_id, breach)
+
+
+def _holders(prices: Mapping[str, float]) -> list[int]:
+    """The accounts that hold anything that has a price."""
+    holding = models.Account.objects.filter(positions__symbol__in=prices.keys()).distinct()
+    return list(holding.values_list("pk", flat=True))
+
+
+def _exact(prices: Mapping[str, float]) -> dict[str, Decimal]:
+    return {symbol: money(price) for symbol, price in prices.items()}
+
+
+def _raise_alert(user_id: int, breach: RiskBreach) -> None:
+    alert = models.RiskAlert.objects.create(
+        user_id=user_id,
+        rule=breach.rule,
+        symbol=breach.symbol,
+        severity=breach.severity,
+        message=breach.message,
+        value=breach.value,
+        limit=breach.limit,
+        created_at=timezone.now(),
+    )
+    websocket_utils.notify_risk_alert(user_id, present.risk_alert(alert), breach.severity)
 
 
 @transaction.atomic
@@ -215,7 +249,9 @@ def save_sentiments(sentiments: Sequence[Sentiment]) -> None:
 def open_demo_options(underlying: str, expiry: date, strikes: Iterable[float], spot: float) -> None:
     """Give every automatic account without options on the underlying a bought straddle at the money."""
     at_the_money = min(strikes, key=lambda strike: abs(strike - spot))
-    for account in models.Account.objects.filter(auto_trade=True).exclude(option_positions__underlying=underlying):
+    for account in models.Account.objects.filter(auto_trade=True).exclude(
+        option_positions__underlying=underlying, option_positions__expiry=expiry
+    ):
         for option_type in ("CE", "PE"):
             models.OptionPosition.objects.create(
                 account=account,

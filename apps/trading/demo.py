@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.db import transaction
+
 from apps.accounts.models import User
 from apps.trading import bookkeeping, models, services
 from engines.market.feeds.base import Feed
@@ -22,13 +24,16 @@ def seed(user: User, feed: Feed) -> None:
     account, _ = models.Account.objects.get_or_create(
         user=user, defaults={"auto_trade": True, "concentration_limit": DEMO_CONCENTRATION_LIMIT}
     )
+    # The market of a new run has nothing to do with the last one's: the demo account starts anew with it.
+    account.positions.all().delete()
+    account.cash, account.day, account.day_start_value = account.opening_cash, None, account.opening_cash
+    account.save()
     symbols = [instrument.symbol for instrument in feed.instruments if instrument.kind == "equity"]
-    if account.positions.filter(symbol__in=symbols).exists():
-        return
     last = {bar.symbol: bar.close for bar in feed.warmup()}
     book = services.load_book(account)
-    for symbol in [symbol for symbol in symbols if symbol in last][:OPENING_SHARES]:
-        price = money(last[symbol])
-        quantity = int(book.cash / OPENING_SHARE_OF_CASH / price)
-        if quantity:
-            bookkeeping.execute(account, book, symbol, quantity, price)
+    with transaction.atomic():
+        for symbol in [symbol for symbol in symbols if symbol in last][:OPENING_SHARES]:
+            price = money(last[symbol])
+            quantity = int(account.opening_cash / OPENING_SHARE_OF_CASH / price)
+            if quantity:
+                bookkeeping.execute(account, book, symbol, quantity, price)

@@ -10,7 +10,7 @@ import msgspec
 from apps.trading import bookkeeping, messages, services, websocket_utils
 from engines.market.calendar import monthly_expiry, weekly_expiry
 from engines.options.black76 import Greeks
-from engines.options.chain import Chain, modelled_chain
+from engines.options.chain import Chain, modelled_chain, years_to_expiry
 
 
 def publish(spots: Mapping[str, float], volatility: Mapping[str, float], now: datetime) -> None:
@@ -19,7 +19,12 @@ def publish(spots: Mapping[str, float], volatility: Mapping[str, float], now: da
         expiry = weekly_expiry(now.date()) if underlying == "NIFTY" else monthly_expiry(now.date())
         chain = modelled_chain(underlying, spot, volatility[underlying], now, expiry)
         chain_message, greeks_message = _chain(chain), _greeks(chain)
-        services.save_chain(chain_message, greeks_message)
+        services.save_chain(
+            chain_message,
+            forward=chain.forward,
+            volatility=chain.volatility,
+            years=years_to_expiry(now, expiry),
+        )
         services.drop_chains_before(underlying, now.date())
         bookkeeping.open_demo_options(underlying, expiry, chain.strikes, spot)
         websocket_utils.notify_option_chain_update(chain_message)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from django.db.models import Model
 
 from apps.accounts.models import User
 from apps.streaming.plugins import Probe
@@ -16,7 +17,7 @@ _SYMBOL = "PROBE"
 _TEXT = "connectivity test"
 
 
-def probes(user: User) -> Sequence[Probe]:
+def probes(user: User, created: list[Model]) -> Sequence[Probe]:  # noqa: ARG001 - nothing needs creating here
     """One per stream, in the order of the URLs."""
     user_id = str(user.pk)
     probe_id = f"probe-{secrets.token_hex(6)}"

@@ -7,12 +7,15 @@ from datetime import date
 from uuid import UUID
 
 import msgspec
+import numpy as np
 from django.db.models import Q
 from django.utils import timezone
 
 from apps.trading import messages, models, present
 from apps.trading.websocket_utils import notify_alert_acknowledged
 from engines.market.instruments import Instrument
+from engines.options.black76 import greeks
+from engines.options.chain import RATE
 from engines.trading.book import Book, Position
 
 RECENT = 50
@@ -70,19 +73,19 @@ def recent_signals(user_id: str | None, symbols: Collection[str]) -> list[messag
 
 
 def account_of(user_id: str) -> models.Account:
-    """The user's account; opened with the default cash when there is none yet."""
-    account, _ = models.Account.objects.get_or_create(user_id=user_id)
-    return account
+    """The user's account; one with the default cash, and not saved, when there is none yet."""
+    return models.Account.objects.filter(user_id=user_id).first() or models.Account(user_id=user_id)
 
 
 def load_book(account: models.Account) -> Book:
     """The account's books."""
+    rows = account.positions.all() if account.pk else ()
     return Book(
         opening_cash=account.opening_cash,
         cash=account.cash,
         positions={
             row.symbol: Position(row.symbol, row.quantity, row.average_price, row.last_price, row.realised_pnl)
-            for row in account.positions.all()
+            for row in rows
         },
     )
 
@@ -166,34 +169,46 @@ def option_chains(underlying: str, expiry: date | None = None) -> Sequence[messa
     return chains or [messages.OptionChain(underlying=underlying, expiry=expiry, spot=0.0, forward=0.0, rows=())]
 
 
-def save_chain(chain: messages.OptionChain, greeks: messages.GreeksData) -> None:
-    """Keep what was sent, for the next snapshot; chains that have expired are dropped."""
+def save_chain(chain: messages.OptionChain, *, forward: float, volatility: float, years: float) -> None:
+    """Keep what was sent, for the next snapshot, and what it was priced with."""
     models.OptionChain.objects.update_or_create(
         underlying=chain.underlying,
         expiry=chain.expiry,
-        defaults={"data": {"chain": msgspec.to_builtins(chain), "greeks": msgspec.to_builtins(greeks)}},
+        defaults={
+            "data": {
+                "chain": msgspec.to_builtins(chain),
+                "model": {"forward": forward, "volatility": volatility, "years": years},
+            }
+        },
     )
 
 
 def drop_chains_before(underlying: str, day: date) -> None:
     """Forget chains and option positions that expired before the day."""
     models.OptionChain.objects.filter(underlying=underlying, expiry__lt=day).delete()
-    models.OptionPosition.objects.filter(underlying=underlying, expiry__lt=day).delete()
+    models.OptionPosition.objects.filter(account__auto_trade=True, underlying=underlying, expiry__lt=day).delete()
 
 
 def portfolio_greeks(user_id: str) -> messages.PortfolioGreeks:
-    """The user's option positions, added up with the latest Greeks. Options without Greeks count as nothing."""
-    per_option = {
-        (row.underlying, row.expiry, option["option_type"], float(option["strike"])): option
-        for row in models.OptionChain.objects.all()
-        for option in row.data["greeks"]["options"]
-    }
+    """The user's option positions, each priced as its chain is, and added up. An expiry without a chain counts as
+    nothing."""
+    models_of = {(row.underlying, row.expiry): row.data["model"] for row in models.OptionChain.objects.all()}
     sums = dict.fromkeys(("delta", "gamma", "theta", "vega", "rho"), 0.0)
     positions = list(models.OptionPosition.objects.filter(account__user_id=user_id))
     for held in positions:
-        option = per_option.get((held.underlying, held.expiry, held.option_type, float(held.strike)))
-        for name in sums if option else ():
-            sums[name] += held.quantity * option[name]
+        model = models_of.get((held.underlying, held.expiry))
+        if model is None:
+            continue
+        found = greeks(
+            model["forward"],
+            np.array([float(held.strike)]),
+            model["years"],
+            model["volatility"],
+            RATE,
+            is_call=held.option_type == "CE",
+        )
+        for name in sums:
+            sums[name] += held.quantity * float(getattr(found, name)[0])
     return messages.PortfolioGreeks(
         **{name: round(value, 4) for name, value in sums.items()}, position_count=len(positions)
     )

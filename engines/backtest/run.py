@@ -13,7 +13,7 @@ import msgspec
 from engines.market.calendar import TRADING_DAYS_PER_YEAR
 from engines.market.quotes import Bar, QuoteTick
 from engines.trading.book import Book, money
-from engines.trading.signals import SignalEvent, TrendRule
+from engines.trading.signals import STRATEGY, SignalEvent, TrendRule
 
 OPENING_CASH = Decimal(1_000_000)
 POSITION_SHARE = Decimal("0.15")
@@ -40,6 +40,7 @@ class BacktestProgress(msgspec.Struct, frozen=True):
 class BacktestResult(msgspec.Struct, frozen=True):
     """`equity_curve`: value at each day's close. Ratios are yearly (252 days), risk-free rate 0."""
 
+    strategy: str
     start: date
     end: date
     final_equity: float
@@ -55,7 +56,7 @@ class BacktestResult(msgspec.Struct, frozen=True):
 def run_backtest(
     bars: Sequence[Bar], *, report: Callable[[BacktestProgress], None], cancelled: Callable[[], bool]
 ) -> BacktestResult:
-    """Trade every BUY signal long with a share of the equity, out at its end. Fills at the bar's close.
+    """Trade every BUY signal long with a share of the equity, in at the bar's close, out at the signal's end.
 
     `report` is called once per day. Raises `BacktestFailed`, `BacktestCancelled`.
     """
@@ -73,7 +74,7 @@ def run_backtest(
         for bar in of_day:
             book.mark({bar.symbol: money(bar.close)})
             for event in _events(rule, bar):
-                result = _trade(book, event, money(bar.close))
+                result = _trade(book, event, bar)
                 if result is not None:
                     trade_results.append(result)
         equity = float(book.totals().total_value)
@@ -86,15 +87,26 @@ def run_backtest(
 
 
 def _events(rule: TrendRule, bar: Bar) -> list[SignalEvent]:
-    """Open signals see the bar's extremes first, the worse one before the better; then the bar itself."""
+    """Open signals see the bar's opening, then its worse extreme (of a bought position), then the better; then the bar.
+    Of target and stop within one bar, the stop counts."""
     events = []
-    for price in (bar.low, bar.high):
+    for price in (bar.open, bar.low, bar.high):
         events += rule.on_quote(QuoteTick(bar.symbol, bar.time, price, price, price))
     return [*events, *rule.on_bar(bar)]
 
 
-def _trade(book: Book, event: SignalEvent, price: Decimal) -> Decimal | None:
+def _exit_price(event: SignalEvent, bar: Bar) -> Decimal:
+    """The level that was hit, or the opening where the bar opened beyond it; else the close."""
+    if event.status == "TARGET_HIT":
+        return money(max(event.target_price, bar.open))
+    if event.status == "STOP_HIT":
+        return money(min(event.stop_loss, bar.open))
+    return money(bar.close)
+
+
+def _trade(book: Book, event: SignalEvent, bar: Bar) -> Decimal | None:
     """Act on a signal; the realised profit, when it ended a trade."""
+    price = money(bar.close)
     position = book.positions.get(event.symbol)
     held = position.quantity if position else 0
     if event.status == "NEW" and event.direction == "BUY" and not held:
@@ -103,8 +115,7 @@ def _trade(book: Book, event: SignalEvent, price: Decimal) -> Decimal | None:
             book.fill(event.symbol, quantity, price)
     elif not event.is_open and event.direction == "BUY" and held and position is not None:
         before = position.realised_pnl
-        exit_price = money(event.exit_price) if event.exit_price is not None else price
-        book.fill(event.symbol, -held, exit_price)
+        book.fill(event.symbol, -held, _exit_price(event, bar))
         return position.realised_pnl - before
     return None
 
@@ -119,6 +130,7 @@ def _result(
     mean = sum(returns) / len(returns)
     deviation = math.sqrt(sum((r - mean) ** 2 for r in returns) / (len(returns) - 1))
     return BacktestResult(
+        strategy=STRATEGY,
         start=start,
         end=end,
         final_equity=round(final, 2),

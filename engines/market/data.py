@@ -29,6 +29,7 @@ class MarketData:
     def __init__(self, feed: Feed, monotonic: Callable[[], float]) -> None:
         self.feed = feed
         self.last_quote_monotonic: float | None = None
+        self.ended = False
         self._monotonic = monotonic
         self._builder = BarBuilder(feed.bar_seconds)
         self._listeners: list[Listener] = []
@@ -42,7 +43,7 @@ class MarketData:
         return None if self.last_quote_monotonic is None else self._monotonic() - self.last_quote_monotonic
 
     async def run(self) -> None:
-        """Until the feed ends or the task is cancelled."""
+        """Until the feed ends (then `ended` is true) or the task is cancelled."""
         async for quotes in self.feed.batches():
             self.last_quote_monotonic = self._monotonic()
             bars = [bar for quote in quotes if (bar := self._builder.add(quote)) is not None]
@@ -53,3 +54,5 @@ class MarketData:
                 except Exception:
                     # One engine's bug must not stop the market for the others.
                     log.exception("an engine failed on the quotes of %s", quotes[0].time)
+        self.ended = True
+        log.info("the %s has ended", self.feed.description)

@@ -9,7 +9,8 @@ from datetime import date, datetime
 import msgspec
 import numpy as np
 
-from engines.market.calendar import IST, SESSION_CLOSE, TRADING_DAYS_PER_YEAR
+from engines.market.calendar import IST, SESSION_CLOSE, SESSION_SECONDS, TRADING_DAYS_PER_YEAR
+from engines.market.quotes import Bar
 from engines.options.black76 import Greeks, greeks
 
 RATE = 0.065
@@ -33,27 +34,29 @@ class Chain(msgspec.Struct, frozen=True):
 
 
 class RealisedVolatility:
-    """Annualised volatility of log returns, exponentially weighted (RiskMetrics, lambda 0.97)."""
+    """Annualised volatility of log returns within sessions, exponentially weighted (RiskMetrics, lambda 0.97).
 
-    def __init__(self, interval_seconds: float, session_seconds: float, *, decay: float = 0.97) -> None:
-        self._intervals_per_year = max(1.0, session_seconds / interval_seconds) * TRADING_DAYS_PER_YEAR
+    Over night the market moves without trading; that return says nothing about a minute, and is left out.
+    """
+
+    def __init__(self, *, decay: float = 0.97) -> None:
         self._decay = decay
-        self._last: float | None = None
-        self._variance: float | None = None
+        self._last: Bar | None = None
+        self._variance_per_second: float | None = None
 
-    def add(self, price: float) -> None:
-        if self._last is not None:
-            squared = math.log(price / self._last) ** 2
-            if self._variance is None:
-                self._variance = squared
-            else:
-                self._variance = self._decay * self._variance + (1 - self._decay) * squared
-        self._last = price
+    def add(self, bar: Bar) -> None:
+        last, self._last = self._last, bar
+        if last is None or last.time.date() != bar.time.date():
+            return
+        squared = math.log(bar.close / last.close) ** 2 / (bar.time - last.time).total_seconds()
+        before = self._variance_per_second
+        self._variance_per_second = squared if before is None else self._decay * before + (1 - self._decay) * squared
 
     @property
     def annualised(self) -> float:
         """At least 5 %: a market that stood still for a while still has priced options."""
-        return max(0.05, math.sqrt((self._variance or 0.0) * self._intervals_per_year))
+        per_year = SESSION_SECONDS * TRADING_DAYS_PER_YEAR
+        return max(0.05, math.sqrt((self._variance_per_second or 0.0) * per_year))
 
 
 def years_to_expiry(now: datetime, expiry: date) -> float:

@@ -12,6 +12,7 @@ from engines.trading.book import Position
 
 Severity = Literal["WARNING", "CRITICAL"]
 
+WORTHLESS = 1_000.0  # the share that a position has of an account that is worth nothing
 WARNING_AT = 0.8
 REARM_AT = 0.9
 
@@ -50,7 +51,7 @@ class RiskMonitor:
             text = "The day's loss is {value:.2%} of the account"
             breaches += self._levels("daily_loss", "", loss, limits.daily_loss, text)
         for position in positions:
-            share = float(abs(position.market_value) / total_value) if total_value > 0 else float("inf")
+            share = float(abs(position.market_value) / total_value) if total_value > 0 else WORTHLESS
             if position.quantity == 0:
                 share = 0.0
             breaches += self._levels(

@@ -89,6 +89,13 @@ class MemoryBroker:
                 log.subscribed = False
 
     async def read(self, topic: Topic, since: Position | None = None) -> History:
+        history = self._read(topic, since)
+        # What this history holds must not reach the hub after its reader has gone live.
+        if asyncio.get_running_loop() is self._loop:
+            self._drain()
+        return history
+
+    def _read(self, topic: Topic, since: Position | None) -> History:
         with self._lock:
             log = self._log(topic)
             self._expire(log)

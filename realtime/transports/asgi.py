@@ -8,14 +8,19 @@ from typing import Any
 
 from realtime.frames import Batch
 
+CLOSE_GRACE_SECONDS = 10.0
+
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class AsgiTransport:
     """Pumps frames into ASGI's `send`, which waits when the server's buffer is full (Daphne's never waits)."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, abandon: Callable[[], object]) -> None:
+        """`abandon` ends the connection's task: called when the close frame could not be sent in time."""
         self._send = send
+        self._abandon = abandon
+        self._grace: asyncio.TimerHandle | None = None
         self._batch: Batch | None = None
         self._closing: tuple[int, str, Batch | None] | None = None
         self._broken = False
@@ -38,6 +43,18 @@ class AsgiTransport:
     def close(self, code: int, reason: str, last: Batch | None) -> None:
         self._closing = (code, reason, last)
         self._wake.set()
+        # A peer that does not read keeps `send` waiting, and would keep its connection for as long as it likes.
+        self._grace = asyncio.get_running_loop().call_later(CLOSE_GRACE_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        self._broken = True
+        self._on_broken()
+        self._abandon()
+
+    def finished(self) -> None:
+        """The connection has ended: nothing is to be given up any more."""
+        if self._grace is not None:
+            self._grace.cancel()
 
     async def run(self) -> None:
         """Send until closed or the peer is gone. Run it as a task; cancel it when the connection ends."""

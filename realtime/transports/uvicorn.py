@@ -2,8 +2,8 @@
 
 Use it as `uvicorn --ws realtime.transports.uvicorn:RawFrameProtocol config.asgi:application`. It relies on these
 parts of uvicorn's `WebSocketsSansIOProtocol`, and `tests/realtime/test_transports.py` fails when they change:
-`scope`, `conn`, `transport`, `queue`, `close_sent`, `close_timer`, `handle_connect`, `pause_writing`,
-`resume_writing`, `connection_lost`.
+`scope`, `conn`, `transport`, `queue`, `close_sent`, `close_timer`, `read_paused`, `handle_connect`, `handle_close`,
+`handle_parser_exception`, `keepalive_timeout`, `pause_writing`, `resume_writing`, `connection_lost`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from realtime.frames import Batch
 
 EXTENSION = "sharewise.raw_frames"
 CLOSE_GRACE_SECONDS = 10.0
+PARSER_GRACE_SECONDS = 2.0
 
 
 class RawFrameTransport:
@@ -47,9 +48,13 @@ class RawFrameTransport:
 
     def close(self, code: int, reason: str, last: Batch | None) -> None:
         protocol = self._protocol
-        if self._closed or protocol.close_sent or protocol.transport.is_closing():
+        if self._closed:
             return
         self._closed = True
+        if protocol.close_sent or protocol.transport.is_closing():
+            # uvicorn is closing, politely: it waits until the peer has read everything, which may be never.
+            protocol.transport.abort()
+            return
         if last is not None and last.frames:
             protocol.transport.write(last.raw)
         protocol.conn.send_close(code, reason)
@@ -93,6 +98,33 @@ class RawFrameProtocol(WebSocketsSansIOProtocol):
         super().resume_writing()
         if self.raw is not None:
             self.raw.resumed()
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        # The peer does not answer, so it will not read what is buffered for it either.
+        self.transport.abort()
+
+    def handle_close(self, event: Any) -> None:
+        super().handle_close(event)
+        if self.raw is not None and self.transport.is_closing():
+            self.raw.lost()
+            self.close_timer = self.close_timer or self.loop.call_later(CLOSE_GRACE_SECONDS, self.transport.abort)
+
+    def handle_parser_exception(self) -> None:
+        """Says why (1007, 1009, …) and goes on reading, into nothing, until the peer has had time to see it: closing
+        with unread data makes TCP take the close frame back."""
+        if self.close_sent or self.conn.close_sent is None:
+            return
+        self.close_sent = True
+        sent = self.conn.close_sent
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": sent.code, "reason": sent.reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        if self.raw is not None:
+            self.raw.lost()
+        self.close_timer = self.loop.call_later(PARSER_GRACE_SECONDS, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import math
+import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
@@ -27,6 +28,8 @@ DEFAULT_SPEED = float(SESSION_SECONDS)  # one trading day per second
 _STEPS_PER_LEG = 4
 _LEGS = 3
 _HALF_SPREAD = 2e-4
+MIN_PRICE, MAX_PRICE = 0.01, 1e9
+_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9&_.\-]{0,39}")
 _COLUMNS = ("date", "open", "high", "low", "close")
 
 
@@ -74,7 +77,7 @@ def load_bars(path: Path) -> BarFile:
 
 
 class ReplayFeed:
-    """Implements `Feed`: starts over when it reaches the end, with later dates, so that time never goes back."""
+    """Implements `Feed`. It ends with the file: starting over would look like a crash of the market."""
 
     simulated = False
     bar_seconds = DAY_SECONDS
@@ -92,21 +95,16 @@ class ReplayFeed:
         return [bar for day in self._days[: self._warmup_days] for bar in day]
 
     async def batches(self) -> AsyncIterator[Sequence[QuoteTick]]:
-        days = self._days[self._warmup_days :]
-        span = days[-1][0].time - days[0][0].time + timedelta(days=7)
-        lap = timedelta()
-        while True:
-            for day in days:
-                for quotes in _walk(day, lap):
-                    yield quotes
-                    await self._sleep(self._pause_seconds)
-            lap += span
+        for day in self._days[self._warmup_days :]:
+            for quotes in _walk(day):
+                yield quotes
+                await self._sleep(self._pause_seconds)
 
 
-def _walk(day: Sequence[Bar], lap: timedelta) -> Iterator[Sequence[QuoteTick]]:
+def _walk(day: Sequence[Bar]) -> Iterator[Sequence[QuoteTick]]:
     """One day's quotes: `_STEPS_PER_LEG` per leg, all symbols at each instant."""
     steps = _LEGS * _STEPS_PER_LEG
-    opening = session_open(day[0].time.date()) + lap
+    opening = session_open(day[0].time.date())
     for step in range(steps + 1):
         time = (opening + timedelta(seconds=step * SESSION_SECONDS / steps)).astimezone(UTC)
         yield [_quote(bar, time, step) for bar in day]
@@ -169,12 +167,14 @@ def _check_columns(path: Path, names: Iterable[str]) -> None:
 
 def _bar(row: Mapping[str, Any], path: Path) -> tuple[date, Bar]:
     day = _date(row["date"])
-    symbol = str(row.get("symbol") or path.name.split(".")[0]).strip().upper()
+    symbol = str(row["symbol"] if "symbol" in row else path.name.split(".")[0]).strip().upper()
+    if not _SYMBOL.fullmatch(symbol):
+        raise ValueError(f"symbol is {symbol[:60]!r}, it must be 1 to 40 of A-Z, 0-9, '&', '_', '.' and '-'")
     prices = {name: float(row[name]) for name in ("open", "high", "low", "close")}
     volume = float(row.get("volume") or 0)
     for name, price in prices.items():
-        if not (math.isfinite(price) and price > 0):
-            raise ValueError(f"{name} is {row[name]!r}, it must be a positive number")
+        if not (math.isfinite(price) and MIN_PRICE <= price <= MAX_PRICE):
+            raise ValueError(f"{name} is {row[name]!r}, it must be a number from {MIN_PRICE:g} to {MAX_PRICE:g}")
     if not math.isfinite(volume) or volume < 0:
         raise ValueError(f"volume is {row.get('volume')!r}, it must not be negative")
     if min(prices.values()) < prices["low"] or max(prices.values()) > prices["high"]:

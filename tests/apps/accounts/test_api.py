@@ -30,7 +30,7 @@ def test_a_wrong_password_and_an_unknown_user_get_the_same_answer(user):
 def test_repeated_wrong_passwords_are_slowed_down(user, monkeypatch):
     now = 1_000.0
     monkeypatch.setattr(throttle.time, "time", lambda: now)
-    for _ in range(throttle.FREE_FAILURES):
+    for _ in range(throttle.FREE_ATTEMPTS):
         assert post("/api/token/", {"email": user.email, "password": "x"}).status_code == 401
     blocked = post("/api/token/", {"email": user.email, "password": PASSWORD})
     assert blocked.status_code == 429

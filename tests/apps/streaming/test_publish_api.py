@@ -71,7 +71,13 @@ def test_a_thousand_items_go(transactional_db):
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"idempotency_key": 5}, {"user_id": None, "signal": None}, {"user_id": [], "signal": {}}]
+    "arguments",
+    [
+        {"user_id": "7", "signal": SIGNAL, "idempotency_key": ["x"]},
+        {"idempotency_key": 5},
+        {"user_id": None, "signal": None},
+        {"user_id": [], "signal": {}},
+    ],
 )
 def test_wrong_types_are_an_error_of_the_item(transactional_db, arguments):
     response = publish([item(arguments=arguments)])

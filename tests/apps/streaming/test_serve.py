@@ -176,7 +176,7 @@ def test_test_websockets_on_a_server_of_its_own(tmp_path, django_db_setup):
     assert re.search(r"trading\.fno .* yes .* yes .* yes .* ms", out)
     assert "Broker: memory, ok" in out
     assert "Redis: not configured" in out
-    assert _counts(tmp_path) == {"models": 0, "jobs": 0, "logins": 0, "accounts": 0, "users": 1}
+    assert _counts(tmp_path) == {"models": 0, "jobs": 0, "logins": 0, "accounts": 0, "users": 0}
 
 
 def test_test_websockets_on_a_running_server(tmp_path, django_db_setup):

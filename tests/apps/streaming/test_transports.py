@@ -152,7 +152,15 @@ def test_raw_frames_rely_on_parts_of_uvicorn_that_are_there():
     from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol as Base
 
     source = inspect.getsource(Base)
-    for name in ("handle_connect", "pause_writing", "resume_writing", "connection_lost"):
+    for name in (
+        "handle_connect",
+        "handle_close",
+        "handle_parser_exception",
+        "keepalive_timeout",
+        "pause_writing",
+        "resume_writing",
+        "connection_lost",
+    ):
         assert callable(getattr(Base, name)), f"uvicorn's {name} is gone: see realtime/transports/uvicorn.py"
     for name in ("self.conn", "self.transport", "self.queue", "self.close_sent", "self.close_timer", "self.scope"):
         assert name in source, f"uvicorn's {name} is gone: see realtime/transports/uvicorn.py"

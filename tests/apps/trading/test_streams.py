@@ -16,7 +16,7 @@ EVENT = SignalEvent(1, "RELIANCE", "BUY", "NEW", 0.5, 1_400.0, 1_420.0, 1_390.0)
 @pytest.fixture
 def account(user, instruments):
     services.set_watchlist(str(user.pk), ["RELIANCE", "TCS"])
-    account = services.account_of(str(user.pk))
+    account = models.Account(user=user)
     account.auto_trade = True
     account.save()
     return account
@@ -100,7 +100,7 @@ def test_snapshot_plus_updates_is_a_fresh_snapshot(server, user, account):
         bookkeeping.trade_on_signal(EVENT, 1_400.0)
         bookkeeping.trade_on_signal(SignalEvent(2, "TCS", "SELL", "NEW", 0.5, 3_000.0, 2_900.0, 3_050.0), 3_000.0)
         for price in (1_405.0, 1_398.5, 1_412.25):
-            marker.mark({"RELIANCE": price, "TCS": price * 2}, timezone.now().date())
+            marker.mark({"RELIANCE": price, "TCS": price * 2})
         last = client.answer("request_portfolio")["portfolio"]
         positions = {p["symbol"]: p for p in state["positions"]}
         for message in client.received:
@@ -139,7 +139,7 @@ def test_risk_alerts_are_raised_once_and_acknowledged_on_every_device(server, us
         for client in (one, two):
             assert client.until("active_alerts")["count"] == 0
         for _ in range(3):
-            marker.mark({"RELIANCE": 1_400.0}, timezone.now().date())
+            marker.mark({"RELIANCE": 1_400.0})
         alerts = [one.next() for _ in range(2)]
         assert [a["severity"] for a in alerts] == ["WARNING", "CRITICAL"]
         alert_id = alerts[1]["alert"]["id"]

@@ -1,13 +1,14 @@
 """Against an independent way to the same numbers: integration over the lognormal distribution, and differences."""
 
 import math
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import numpy as np
 import pytest
 from scipy.integrate import quad
 
 from engines.market.calendar import IST
+from engines.market.quotes import Bar
 from engines.options.black76 import greeks
 from engines.options.chain import RealisedVolatility, modelled_chain
 
@@ -81,10 +82,13 @@ def test_a_chain_has_no_nan_even_after_its_expiry(hour):
 
 def test_realised_volatility_finds_what_was_put_in():
     rng = np.random.default_rng(1)
-    measured = RealisedVolatility(60, 22_500, decay=0.999)
+    measured = RealisedVolatility(decay=0.999)
     price = 100.0
-    for _ in range(20_000):
-        price *= math.exp(rng.normal(0, 0.20 / math.sqrt(252 * 375)))
-        measured.add(price)
+    for day in range(60):
+        price *= 1.03  # the gap over night does not count
+        for minute in range(375):
+            price *= math.exp(rng.normal(0, 0.20 / math.sqrt(252 * 375)))
+            time = datetime(2026, 1, 5, 9, 15, tzinfo=IST) + timedelta(days=day, minutes=minute)
+            measured.add(Bar("X", time, price, price, price, price))
     assert measured.annualised == pytest.approx(0.20, rel=0.1)
-    assert RealisedVolatility(60, 22_500).annualised == 0.05
+    assert RealisedVolatility().annualised == 0.05
