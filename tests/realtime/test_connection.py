@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from datetime import timedelta
 
 import pytest
@@ -6,7 +7,7 @@ import pytest
 from realtime.close import NOT_AUTHENTICATED, SERVER_RESTARTING
 from realtime.errors import CommandFailed, TooManySubscriptions
 from realtime.limits import Limits
-from realtime.messages import Pong
+from realtime.messages import ErrorMessage, Pong
 from realtime.publication import Position
 
 from .conftest import House, draft, log_topic, no_snapshot, state_topic
@@ -187,3 +188,72 @@ async def test_reasons_fit_a_close_frame(house):
     connection, transport = await house.open()
     connection.close(NOT_AUTHENTICATED, "ü" * 200)
     assert len(transport.closed[1].encode()) <= 123
+
+
+async def test_a_confirmation_on_a_busy_topic_tells_the_right_offset(house):
+    _, _ = await house.open(log_topic("busy"), user_id="8")
+    connection, transport = await house.open(log_topic("quiet"))
+    for n in range(6):
+        await house.broker.publish(draft(log_topic("busy"), n))  # most of them wait for the window
+    await connection.subscribe([log_topic("busy")])
+    house.clock.advance(1)
+    await house.broker.publish(draft(log_topic("busy"), 7))
+    (confirmed,) = transport.of_type("subscription_confirmed")
+    assert [(s["topic"], s["offset"]) for s in confirmed["subscriptions"]] == [("quiet", 0), ("busy", 6)]
+    assert offsets(transport) == [7]
+
+
+async def test_a_long_answer_to_a_quick_client_is_no_slow_consumer():
+    house = House(Limits(outbox_bytes=2_000))
+    connection, transport = house.connection()
+
+    def write(batch, write=transport.write):
+        write(batch)
+        transport.stuck = True  # as plain ASGI is, until its task has run
+        asyncio.get_running_loop().call_soon(transport.unstick)
+
+    transport.write = write
+
+    async def snapshot(topics):
+        return [ErrorMessage(error="x" * 1_500, error_code="x", timestamp=house.clock.now()) for _ in range(10)]
+
+    await connection.open([log_topic()], {}, snapshot)
+    await asyncio.sleep(0)
+    assert transport.closed is None
+    assert len(transport.of_type("error")) == 10
+
+
+async def test_more_topics_than_allowed_are_refused_and_the_others_go_on():
+    house = House(Limits(subscriptions_per_connection=2))
+    _, transport = await house.open(*(log_topic(f"t.{n}") for n in range(4)))
+    assert len(transport.of_type("welcome")[0]["subscriptions"]) == 2
+    assert [m["error_code"] for m in transport.of_type("error")] == ["too_many_subscriptions"] * 2
+
+
+async def test_a_heartbeat_says_nothing_of_topics_that_are_not_caught_up():
+    house = House()
+    start = (await house.broker.read(log_topic())).position
+    for n in range(300):
+        await house.broker.publish(draft(log_topic(), n))
+    connection, transport = house.connection()
+    transport.stuck = True
+    opening = asyncio.create_task(connection.open([log_topic()], {"t.log": start}, no_snapshot))
+    while not house.hub.topic_count:
+        await asyncio.sleep(0)
+    house.clock.advance(21)
+    transport.unstick()
+    await opening
+    assert [heartbeat["offsets"] for heartbeat in transport.of_type("heartbeat")] == [{}]
+    assert offsets(transport) == list(range(1, 301))
+
+
+async def test_what_a_thread_publishes_during_a_resume_comes_once(house):
+    _, _ = await house.open(log_topic(), user_id="8")
+    first = await house.broker.publish(draft(log_topic(), 1))
+    thread = threading.Thread(target=house.broker.publish_soon, args=(draft(log_topic(), 2),))
+    thread.start()
+    thread.join()  # kept, and not yet brought to the loop
+    _, transport = await house.open(log_topic(), since={"t.log": first})
+    await asyncio.sleep(0)
+    house.clock.advance(1)
+    assert offsets(transport) == [2]

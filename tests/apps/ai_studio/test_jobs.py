@@ -170,3 +170,41 @@ def test_housekeeping_keeps_what_is_new(transactional_db, model, monkeypatch):
     runner._housekeeping()
     assert models.TrainingJob.objects.filter(status="COMPLETED").count() == 3
     assert models.TrainingJob.objects.filter(pk=waiting.pk).exists()
+
+
+def test_a_job_whose_end_fails_is_failed_and_the_next_one_runs(transactional_db, model, monkeypatch):
+    services.start_training(model)
+    monkeypatch.setattr(models.Model, "save", lambda *args, **kwargs: 1 / 0)
+    assert worker().run_next()
+    job = models.TrainingJob.objects.get()
+    assert (job.status, job.error) == (
+        "FAILED",
+        "the job failed for an internal reason; the operator can see it in the log",
+    )
+
+
+def test_a_stopping_server_cancels_nothing_in_the_owners_name(transactional_db, model):
+    services.start_training(model)
+    stopping = worker()
+    stopping._stop.set()
+    stopping.run_next()
+    job = models.TrainingJob.objects.get()
+    assert job.status == "FAILED"
+    assert "the server stopped" in job.error
+
+
+def test_work_by_the_clock_goes_on_after_a_failure(monkeypatch):
+    calls = []
+
+    async def sleep(seconds):
+        if len(calls) == 3:
+            raise asyncio.CancelledError
+
+    async def fail():
+        calls.append(1)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(runner.asyncio, "sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(runner._every(1.0, fail))
+    assert len(calls) == 3

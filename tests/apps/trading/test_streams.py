@@ -205,3 +205,50 @@ def test_an_empty_database_has_snapshots_too(server, user):
     }.items():
         with server.open(f"trading/{path}/", user) as client:
             assert [client.next()["type"] for _ in range(2)] == ["welcome", snapshot]
+
+
+def test_a_signal_is_followed_once_and_an_index_never(transactional_db, user, account):
+    bookkeeping.trade_on_signal(EVENT, 1_400.0)
+    assert models.Order.objects.count() == 1
+    services.set_watchlist(str(user.pk), ["RELIANCE", "TCS", "NIFTY"])
+    index = SignalEvent(3, "NIFTY", "BUY", "NEW", 0.5, 25_000.0, 25_100.0, 24_900.0)
+    bookkeeping.trade_on_signal(index, 25_000.0)
+    assert models.Order.objects.count() == 1
+
+
+def test_reading_makes_no_account(transactional_db, user):
+    assert services.portfolio(str(user.pk)).cash == 1_000_000
+    assert services.pnl(str(user.pk)).total_pnl == 0
+    assert not models.Account.objects.exists()
+
+
+def test_one_account_that_cannot_be_marked_holds_no_other_up(transactional_db, user, other_user, account, monkeypatch):
+    bookkeeping.trade_on_signal(EVENT, 1_400.0)
+    broken = models.Account.objects.create(user=other_user)
+    broken.positions.create(symbol="RELIANCE", quantity=1, average_price=1_400, last_price=1_400)
+    marked = []
+    save_book = bookkeeping.save_book
+
+    def save(saved, book):
+        if saved.pk == broken.pk:
+            raise ValueError("broken")
+        marked.append(saved.pk)
+        save_book(saved, book)
+
+    monkeypatch.setattr(bookkeeping, "save_book", save)
+    bookkeeping.Marker().mark({"RELIANCE": 1_500.0})
+    assert marked == [account.pk]
+
+
+def test_held_options_outside_the_listed_strikes_count(transactional_db, account):
+    from datetime import date, datetime
+
+    from apps.trading import option_board
+    from engines.market.calendar import IST
+
+    account.auto_trade = False
+    account.save()
+    held = {"underlying": "NIFTY", "expiry": date(2026, 1, 6), "option_type": "CE", "quantity": 65}
+    account.option_positions.create(strike=20_000, **held)
+    option_board.publish({"NIFTY": 25_000.0}, {"NIFTY": 0.12}, datetime(2026, 1, 5, 10, 0, tzinfo=IST))
+    assert services.portfolio_greeks(str(account.user_id)).delta == pytest.approx(65, rel=0.01)
