@@ -79,6 +79,7 @@ class JobWorker:
             except Exception:
                 log.exception("job %s failed", job.id)
                 failed(job, INTERNAL_FAILURE)
+            if job.status == models.JobStatus.FAILED:
                 self.failed += 1
             else:
                 self.done += 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Sequence
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
 from uuid import UUID
@@ -33,8 +32,6 @@ from realtime.messages import (
     type_of,
 )
 from realtime.protocol import CommandSet, Execute
-from realtime.publication import Publication
-from realtime.topic import Topic
 from realtime.transports.asgi import AsgiTransport
 from realtime.transports.uvicorn import EXTENSION
 
@@ -105,7 +102,6 @@ class _Session:
                 is_staff=principal.is_staff,
                 object_id=_canonical(next(iter(arguments.values()), "")),
                 now=engine.clock.now,
-                current=_current_values,
             )
         )
         self.connection = StreamConnection(
@@ -222,10 +218,6 @@ async def _unknown_endpoint(scope: dict[str, Any], receive: Any, send: Any) -> N
 
 
 unknown_endpoint = re_path(r"^.*$", _unknown_endpoint)
-
-
-async def _current_values(topic: Topic) -> Sequence[Publication]:
-    return (await runtime().broker.read(topic)).publications
 
 
 async def _until_disconnected(receive: Any) -> int:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import ClassVar
 
 import msgspec
 
 from realtime.messages import Command, ServerMessage
-from realtime.publication import Publication
 from realtime.topic import Topic
 
 
@@ -43,7 +42,6 @@ class StreamContext(msgspec.Struct, frozen=True):
     is_staff: bool
     object_id: str
     now: Callable[[], datetime]
-    current: Callable[[Topic], Awaitable[Sequence[Publication]]]
 
 
 class Stream(ABC):
