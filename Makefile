@@ -11,9 +11,11 @@ help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 install: $(VENV)/.installed ## install what running needs into .venv
+	@echo "Everything that running needs is in $(VENV)."
+
 install-dev: $(VENV)/.installed-dev ## install what testing needs as well
 
-run: install ## start the server, the engines and the demo on http://localhost:$(PORT)
+run: $(VENV)/.installed ## start the server, the engines and the demo on http://localhost:$(PORT)
 	@$(BIN)/python manage.py serve --port $(PORT)
 
 test: install-dev ## run all tests

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, Self
 
@@ -15,6 +15,15 @@ from websockets.sync.client import connect
 
 PASSWORD = "correct horse battery staple"
 TIMEOUT_SECONDS = 5.0
+POLL_SECONDS = 0.01
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = 15.0) -> None:
+    """Poll until the condition holds; fail with `what` at the deadline."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(POLL_SECONDS)
 
 
 class StreamClient:
@@ -112,10 +121,7 @@ class LiveServer:
             setattr(self._server.config, name, value)
         self._thread = threading.Thread(target=self._server.run, args=([self._sock],), daemon=True)
         self._thread.start()
-        deadline = time.monotonic() + 10
-        while not self._server.started:
-            assert time.monotonic() < deadline, "the server did not start"
-            time.sleep(0.005)
+        wait_until(lambda: self._server.started, "the server did not start")
 
     @property
     def http(self) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from apps.streaming.runtime import runtime
 from apps.trading.websocket_utils import broadcast_signal, notify_new_signal, notify_pnl_update
-from tests.conftest import make_user
+from tests.conftest import make_user, wait_until
 
 SIGNAL = {"id": "s-1", "symbol": "NIFTY", "signal_type": "BUY", "confidence_score": 0.85, "entry_price": 18500.0}
 
@@ -178,12 +178,7 @@ def test_a_killed_client_is_forgotten(server, user):
     client = server.open("trading/pnl/", user)
     client.until("current_pnl")
     client._socket.socket.close()
-    deadline = threading.Event()
-    for _ in range(200):
-        if str(user.pk) not in runtime()._hub.user_ids:
-            return
-        deadline.wait(0.02)
-    raise AssertionError("the connection was never released")
+    wait_until(lambda: str(user.pk) not in runtime()._hub.user_ids, "the connection was never released")
 
 
 def test_a_failing_stream_closes_with_1011_and_the_log_says_why(server, user, monkeypatch, caplog):

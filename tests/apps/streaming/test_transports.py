@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ import pytest
 from apps.accounts import tokens
 from apps.trading.websocket_utils import broadcast_signal, notify_pnl_update
 from tests.apps.streaming.test_consumer import since
-from tests.conftest import LiveServer, StreamClient
+from tests.conftest import LiveServer, StreamClient, wait_until
 
 ROOT = Path(__file__).parents[3]
 PADDING = {"padding": "x" * 8_000}
@@ -114,7 +113,7 @@ def test_daphne_serves_every_endpoint(user, other_user, transactional_db, instru
         text=True,
     )
     try:
-        _wait_for(port, process)
+        wait_until(lambda: _answers(port, process), "Daphne did not start")
         token = tokens.log_in(user).access
         for stream in streams():
             path = stream.path
@@ -133,17 +132,13 @@ def test_daphne_serves_every_endpoint(user, other_user, transactional_db, instru
     assert token not in log
 
 
-def _wait_for(port, process, seconds=15):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError("the server did not start")
+def _answers(port, process):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        assert process.poll() is None, process.stderr.read()
+        return False
+    return True
 
 
 def test_raw_frames_rely_on_parts_of_uvicorn_that_are_there():
