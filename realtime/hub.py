@@ -96,10 +96,6 @@ class Hub:
         """Every user who is connected to this process."""
         return list(self._by_user)
 
-    def connections_of(self, user_id: str) -> list[Subscriber]:
-        """This user's connections to this process."""
-        return list(self._by_user.get(user_id, ()))
-
     def _tick(self) -> None:
         for subscriber in self.connections:
             subscriber.tick()

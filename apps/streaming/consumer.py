@@ -129,20 +129,18 @@ class _Session:
         since, refusals = parse_since(",".join(self._query.get("since", [])))
         topics = list(await self._stream.topics())
         known = {topic.name for topic in topics}
-        allowed: list[ProtocolError] = list(refusals)
         for name in since:
             if name not in known:
                 topic = await self._stream.topic_named(name)
                 if topic is None or topic.name != name:
-                    allowed.append(AccessDenied(f"you may not see the topic {name!r} on this stream"))
+                    refusals.append(AccessDenied(f"you may not see the topic {name!r} on this stream"))
                 else:
                     topics.append(topic)
-        self._engine.watch_revocations()
-        await self.connection.open(topics, since, self._stream.snapshot, allowed)
-        self._engine.watch_revocations()
+        await self.connection.open(topics, since, self._stream.snapshot, refusals)
 
     async def listen(self, receive: Any) -> int:
         """Handle what the client sends until it is gone. The close code."""
+        self._engine.watch_revocations()
         if self._engine.draining:
             self.connection.close(SERVER_RESTARTING)
         while True:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from django.conf import settings
 
-from engines.market.calendar import IST
+from engines.market.calendar import IST, session_day
 from engines.market.feeds.base import Feed
 from engines.market.feeds.replay import DEFAULT_SPEED, BarFile, ReplayFeed, load_bars
-from engines.market.feeds.simulated import SimulatedFeed, simulated_start
+from engines.market.feeds.simulated import SimulatedFeed
 
 SIMULATED, REPLAY = "simulated", "replay"
 SIMULATED_SPEED = 60.0
@@ -23,8 +23,8 @@ def shipped_bars_path() -> Path:
 
 
 def simulated_feed(speed: float | None = None) -> Feed:
-    """The simulated market, from today's opening."""
-    return SimulatedFeed(start=simulated_start(datetime.now(IST)), sleep=asyncio.sleep, speed=speed or SIMULATED_SPEED)
+    """The simulated market, from the opening of today's session, or the next."""
+    return SimulatedFeed(start=session_day(datetime.now(IST)), sleep=asyncio.sleep, speed=speed or SIMULATED_SPEED)
 
 
 def replay_feed(path: Path, speed: float | None = None) -> tuple[Feed, BarFile]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 
-from realtime.errors import CommandFailed
+from realtime.errors import CommandFailed, ProtocolError
 from realtime.publication import Position
 
 MAX_ENTRIES = 100
 _ENTRY = re.compile(r"([A-Za-z0-9_.\-]{1,99}):([A-Za-z0-9]{1,64}):(\d{1,15})")
 
 
-def parse_since(text: str) -> tuple[dict[str, Position], list[CommandFailed]]:
+def parse_since(text: str) -> tuple[dict[str, Position], list[ProtocolError]]:
     """Positions by topic name, and a refusal for each entry that cannot be read."""
     positions: dict[str, Position] = {}
-    refusals: list[CommandFailed] = []
+    refusals: list[ProtocolError] = []
     entries = [entry for entry in text.split(",") if entry]
     for entry in entries[:MAX_ENTRIES]:
         match = _ENTRY.fullmatch(entry)

@@ -29,6 +29,18 @@ async def resume(house, transport, *topics):
     return await house.open(*topics, since=since)
 
 
+async def stalled_resume(house):
+    """A connection that is to be caught up with 300 publications, and does not read."""
+    start = (await house.broker.read(log_topic())).position
+    await house.broker.publish_many([draft(log_topic(), n) for n in range(300)])
+    connection, transport = house.connection()
+    transport.stuck = True
+    opening = asyncio.create_task(connection.open([log_topic()], {"t.log": start}, no_snapshot))
+    while not house.hub.topic_count:
+        await asyncio.sleep(0)
+    return connection, transport, opening
+
+
 async def test_welcome_then_snapshot_then_what_was_missed_then_live(house):
     for n in range(3):
         await house.broker.publish(draft(log_topic(), n))
@@ -167,17 +179,8 @@ async def test_an_expiring_token_is_announced_and_then_closed(house):
     assert transport.closed[0] == 4001
 
 
-async def test_a_peer_that_vanishes_while_it_is_caught_up_frees_the_connection():
-    house = House()
-    start = (await house.broker.read(log_topic())).position
-    for n in range(300):
-        await house.broker.publish(draft(log_topic(), n))
-    connection, transport = house.connection()
-    transport.stuck = True
-
-    opening = asyncio.create_task(connection.open([log_topic()], {"t.log": start}, no_snapshot))
-    while not house.hub.topic_count:
-        await asyncio.sleep(0)
+async def test_a_peer_that_vanishes_while_it_is_caught_up_frees_the_connection(house):
+    connection, transport, opening = await stalled_resume(house)
     transport.break_()
     await opening
     await connection.ended(1006)
@@ -230,16 +233,8 @@ async def test_more_topics_than_allowed_are_refused_and_the_others_go_on():
     assert [m["error_code"] for m in transport.of_type("error")] == ["too_many_subscriptions"] * 2
 
 
-async def test_a_heartbeat_says_nothing_of_topics_that_are_not_caught_up():
-    house = House()
-    start = (await house.broker.read(log_topic())).position
-    for n in range(300):
-        await house.broker.publish(draft(log_topic(), n))
-    connection, transport = house.connection()
-    transport.stuck = True
-    opening = asyncio.create_task(connection.open([log_topic()], {"t.log": start}, no_snapshot))
-    while not house.hub.topic_count:
-        await asyncio.sleep(0)
+async def test_a_heartbeat_says_nothing_of_topics_that_are_not_caught_up(house):
+    _, transport, opening = await stalled_resume(house)
     house.clock.advance(21)
     transport.unstick()
     await opening

@@ -7,7 +7,7 @@ Log returns of a step are `beta * market + loading * sector + own`; the market's
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,9 +121,3 @@ class SimulatedFeed:
         """Volatility over the session relative to its mean: 1.6 at open and close, 0.7 at noon."""
         position = 2.0 * self._elapsed_seconds / SESSION_SECONDS - 1.0
         return 0.7 + 0.9 * position * position
-
-
-def simulated_start(now: datetime) -> date:
-    """The day on which a simulation that starts now begins: today, or the next weekday."""
-    today = now.date()
-    return today if today.weekday() < 5 else next_session_day(today)

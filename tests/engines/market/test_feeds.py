@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from engines.market.feeds.replay import ReplayFeed, UnusableFile, load_bars
-from engines.market.feeds.simulated import SimulatedFeed, simulated_start
+from engines.market.feeds.simulated import SimulatedFeed
 
 SHIPPED = Path(__file__).parents[3] / "data" / "daily_bars.csv"
 
@@ -68,14 +68,6 @@ def test_stocks_move_with_the_market_and_volatility_clusters():
     size = np.abs(returns[:, names.index("NIFTY")])
     lags = [np.corrcoef(size[:-lag], size[lag:])[0, 1] for lag in range(1, 11)]
     assert np.mean(lags) > 0.05
-
-
-def test_a_weekend_start_begins_on_monday():
-    from datetime import datetime
-
-    from engines.market.calendar import IST
-
-    assert simulated_start(datetime(2026, 1, 3, 12, tzinfo=IST)) == date(2026, 1, 5)
 
 
 def test_the_shipped_bars_are_good():

@@ -51,3 +51,4 @@ def test_expiries_are_tuesdays(day, weekly, monthly):
 def test_the_session_day_of_a_moment():
     assert session_day(datetime(2026, 1, 2, 9, 0, tzinfo=UTC)) == date(2026, 1, 2)
     assert session_day(datetime(2026, 1, 2, 11, 0, tzinfo=UTC)) == date(2026, 1, 5)
+    assert session_day(datetime(2026, 1, 3, 6, 0, tzinfo=UTC)) == date(2026, 1, 5)
