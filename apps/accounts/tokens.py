@@ -101,10 +101,10 @@ def ended_sessions(session_keys: set[str]) -> set[str]:
     return session_keys - good
 
 
-def inactive_users(user_ids: set[str]) -> set[str]:
-    """Which of these users may not be connected any more."""
-    active = User.objects.filter(id__in=user_ids, is_active=True).values_list("id", flat=True)
-    return user_ids - {str(user_id) for user_id in active}
+def active_users(user_ids: set[str]) -> dict[str, bool]:
+    """Which of these users may be connected, and whether each is staff now."""
+    active = User.objects.filter(id__in=user_ids, is_active=True).values_list("id", "is_staff")
+    return {str(user_id): is_staff for user_id, is_staff in active}
 
 
 def _pair(family: TokenFamily) -> TokenPair:

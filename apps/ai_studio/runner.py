@@ -7,6 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -90,38 +91,46 @@ class StudioRunner:
 
     @transaction.atomic
     def _predict(self, bars: Sequence[Bar]) -> None:
-        for model in models.Model.objects.filter(deployed=True).exclude(artifact=None):
+        deployed = list(models.Model.objects.filter(deployed=True).exclude(artifact=None))
+        ids = {model.pk for model in deployed}
+        for key in [key for key in self._open if key[0] not in ids]:
+            del self._open[key]  # its horizon passed while the model was away
+        for model in deployed:
             trained = msgspec.convert(model.artifact, TrainedModel)
             settled: list[models.Prediction] = []
             made: list[models.Prediction] = []
             for bar in bars:
                 if model.symbols and bar.symbol not in model.symbols:
                     continue
-                open_prediction = self._open.pop((model.pk, bar.symbol), None)
+                open_prediction = self._open.get((model.pk, bar.symbol))
                 if open_prediction is not None:
-                    settled.append(self._settle(model, open_prediction, bar))
+                    settled.append(_settled(open_prediction, bar))
                 closes = [b.close for b in self._bars[bar.symbol][-LOOKBACK_BARS:]]
                 probability_up = trained.probability_up(closes)
                 if probability_up is not None:
-                    prediction = _prediction(model, bar, probability_up)
-                    self._open[model.pk, bar.symbol] = prediction
-                    made.append(prediction)
+                    made.append(_prediction(model, bar, probability_up))
             models.Prediction.objects.bulk_update(settled, ["outcome_price", "correct"])
             models.Prediction.objects.bulk_create(made)
-            self._predicted[model.pk] += len(made)
+            transaction.on_commit(partial(self._remember, model.pk, settled, made))
             _count(model, made=len(made), settled=len(settled), correct=sum(bool(p.correct) for p in settled))
             for prediction in settled:
                 websocket_utils.notify_prediction_outcome(model.pk, present.prediction(prediction))
             for prediction in made:
                 websocket_utils.notify_new_prediction(model.pk, present.prediction(prediction))
 
-    def _settle(self, model: models.Model, prediction: models.Prediction, bar: Bar) -> models.Prediction:
-        went_up = bar.close > prediction.price
-        probability_up = prediction.probability if prediction.direction == "UP" else 1 - prediction.probability
-        self._monitors[model.pk].add(probability_up, went_up)
-        prediction.outcome_price = bar.close
-        prediction.correct = went_up == (prediction.direction == "UP")
-        return prediction
+    def _remember(
+        self, model_id: object, settled: Sequence[models.Prediction], made: Sequence[models.Prediction]
+    ) -> None:
+        """What the database now holds, for the bars to come and for monitoring."""
+        for prediction in settled:
+            up = prediction.direction == "UP"
+            self._monitors[model_id].add(
+                prediction.probability if up else 1 - prediction.probability, went_up=up == prediction.correct
+            )
+            self._open.pop((model_id, prediction.symbol), None)
+        for prediction in made:
+            self._open[model_id, prediction.symbol] = prediction
+        self._predicted[model_id] += len(made)
 
     # By the clock
 
@@ -197,6 +206,13 @@ def _prediction(model: models.Model, bar: Bar, probability_up: float) -> models.
         price=bar.close,
         created_at=timezone.now(),
     )
+
+
+def _settled(prediction: models.Prediction, bar: Bar) -> models.Prediction:
+    """The prediction with its outcome."""
+    prediction.outcome_price = bar.close
+    prediction.correct = (bar.close > prediction.price) == (prediction.direction == "UP")
+    return prediction
 
 
 def _count(model: models.Model, *, made: int, settled: int, correct: int) -> None:

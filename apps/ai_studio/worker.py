@@ -42,9 +42,7 @@ class JobWorker:
 
     def start(self) -> None:
         """Fail what an earlier process left running, and begin."""
-        for kind, failed in ((models.TrainingJob, self._training_failed), (models.Backtest, self._backtest_failed)):
-            for job in kind.objects.filter(status=models.JobStatus.RUNNING).select_related("model"):
-                failed(job, SERVER_STOPPED)
+        self._fail_orphans(SERVER_STOPPED)
         JobWorker.of_this_process = self
         self._thread.start()
 
@@ -55,15 +53,26 @@ class JobWorker:
         self._thread.join(timeout=2.0)
 
     def _work(self) -> None:
+        lost_database = False
         while not self._stop.is_set():
             close_old_connections()
+            ran = False
             try:
+                if lost_database:
+                    self._fail_orphans(INTERNAL_FAILURE)
+                    lost_database = False
                 ran = self.run_next()
             except DatabaseError:
                 log.exception("the job worker cannot use the database; trying again")
-                ran = False
+                lost_database = True
             if not ran:
                 self._stop.wait(POLL_SECONDS)
+
+    def _fail_orphans(self, error: str) -> None:
+        """Jobs that are said to run while this, the only worker, runs none."""
+        for kind, failed in ((models.TrainingJob, self._training_failed), (models.Backtest, self._backtest_failed)):
+            for job in kind.objects.filter(status=models.JobStatus.RUNNING).select_related("model"):
+                failed(job, error)
 
     def run_next(self) -> bool:
         """Run one waiting job, if there is one."""

@@ -35,6 +35,7 @@ class Principal(msgspec.Struct, frozen=True):
 class StreamConnection(Connection):
     """A connection that knows which login opened it, and how to ask whether its user may still see its object."""
 
+    is_staff: bool = False
     family_id: str | None = None
     session_key: str | None = None
     reauthorize: Callable[[], Awaitable[None]] | None = None

@@ -118,6 +118,7 @@ class _Session:
             heartbeat_seconds=engine.heartbeat_seconds,
             market=engine.market.feed.description if engine.market else UNSET,
         )
+        self.connection.is_staff = principal.is_staff
         self.connection.family_id = principal.family_id
         self.connection.session_key = principal.session_key
         if arguments:

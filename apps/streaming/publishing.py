@@ -99,6 +99,11 @@ def publish(
         _send(prepared)
 
 
+def forget(topic: Topic, key: str) -> None:
+    """Drop the value of a state topic's key: who subscribes later does not get it."""
+    runtime().broker.forget_soon(topic, key)
+
+
 def _send(prepared: Draft) -> None:
     try:
         runtime().broker.publish_soon(prepared)

@@ -1,5 +1,6 @@
 """Closes connections that are no longer allowed, in whatever process that was decided: a deactivated user, a revoked
-login, a session that was signed out, a changed password, an object that the user may not see any more."""
+login, a session that was signed out, a changed password, staff that is staff no more, an object that the user may not
+see any more."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import logging
 from channels.db import database_sync_to_async
 from django.db import Error as DatabaseError
 
-from apps.accounts.tokens import ended_sessions, inactive_users, revoked_families
+from apps.accounts.tokens import active_users, ended_sessions, revoked_families
 from apps.streaming.authentication import StreamConnection
 from realtime.close import NOT_AUTHENTICATED
 from realtime.errors import ProtocolError
@@ -47,12 +48,13 @@ class RevocationWatch:
         users = {connection.user_id for connection in connections}
         families = {connection.family_id for connection in connections if connection.family_id}
         sessions = {connection.session_key for connection in connections if connection.session_key}
-        gone_users = await database_sync_to_async(inactive_users)(users)
+        is_staff = await database_sync_to_async(active_users)(users)
         gone_families = await database_sync_to_async(revoked_families)(families) if families else set()
         gone_sessions = await database_sync_to_async(ended_sessions)(sessions) if sessions else set()
         for connection in connections:
             if (
-                connection.user_id in gone_users
+                connection.user_id not in is_staff
+                or (connection.is_staff and not is_staff[connection.user_id])
                 or connection.family_id in gone_families
                 or connection.session_key in gone_sessions
             ):

@@ -97,8 +97,10 @@ def _follow(account_id: int, event: SignalEvent, price: Decimal) -> None:
     wanted = 0
     if event.status == "NEW":
         wanted = int(account.opening_cash * POSITION_SHARE / price) * (1 if event.direction == "BUY" else -1)
-    if event.status != "ACTIVE" and wanted != held:
-        execute(account, book, event.symbol, wanted - held, price)
+    quantity = wanted - held
+    against = event.status == "NEW" and quantity * wanted <= 0  # it holds enough, or more, in the signal's direction
+    if event.status != "ACTIVE" and quantity and not against:
+        execute(account, book, event.symbol, quantity, price)
 
 
 def execute(account: models.Account, book: Book, symbol: str, quantity: int, price: Decimal) -> models.Order:

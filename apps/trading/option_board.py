@@ -25,7 +25,8 @@ def publish(spots: Mapping[str, float], volatility: Mapping[str, float], now: da
             volatility=chain.volatility,
             years=years_to_expiry(now, expiry),
         )
-        services.drop_chains_before(underlying, now.date())
+        for expired in services.drop_chains_before(underlying, now.date()):
+            websocket_utils.forget_expiry(underlying, expired)
         bookkeeping.open_demo_options(underlying, expiry, chain.strikes, spot)
         websocket_utils.notify_option_chain_update(chain_message)
         websocket_utils.notify_greeks_update(greeks_message)

@@ -55,7 +55,7 @@ class TradingRunner:
         self._reference: dict[str, float] = {}
         self._market_day: date | None = None
         self._volatility = {
-            symbol: RealisedVolatility()
+            symbol: RealisedVolatility(market.feed.bar_seconds)
             for symbol in STRIKE_STEP
             if symbol in {instrument.symbol for instrument in market.feed.instruments}
         }
@@ -113,7 +113,7 @@ class TradingRunner:
         if day != self._market_day:
             self._reference.update(self._last)
             self._market_day = day
-            await in_engine_thread(self._marker.start_day)(self._last, day)
+            await in_engine_thread(self._marker.start_day)(dict(self._reference), day)
 
     def _record(self, events: list[SignalEvent], market_time: datetime) -> None:
         for event in events:

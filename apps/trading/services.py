@@ -183,10 +183,13 @@ def save_chain(chain: messages.OptionChain, *, forward: float, volatility: float
     )
 
 
-def drop_chains_before(underlying: str, day: date) -> None:
-    """Forget chains and option positions that expired before the day."""
-    models.OptionChain.objects.filter(underlying=underlying, expiry__lt=day).delete()
+def drop_chains_before(underlying: str, day: date) -> list[date]:
+    """Forget chains, and automatic accounts' positions, that expired before the day. Which expiries there were."""
+    expired = models.OptionChain.objects.filter(underlying=underlying, expiry__lt=day)
+    expiries = list(expired.values_list("expiry", flat=True))
+    expired.delete()
     models.OptionPosition.objects.filter(account__auto_trade=True, underlying=underlying, expiry__lt=day).delete()
+    return expiries
 
 
 def portfolio_greeks(user_id: str) -> messages.PortfolioGreeks:

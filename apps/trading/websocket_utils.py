@@ -7,9 +7,10 @@ topic within five minutes is published once.
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
-from apps.streaming.publishing import UserId, notification, publish
+from apps.streaming.publishing import UserId, forget, notification, publish
 from apps.streaming.validation import to_payload
 from apps.trading import messages, topics
 from realtime.messages import type_of
@@ -159,12 +160,22 @@ def notify_portfolio_greeks(user_id: UserId, data: Any, *, idempotency_key: str 
     )
 
 
+def forget_expiry(underlying: str, expiry: date) -> None:
+    """An expiry has passed: who subscribes to the underlying from now on gets nothing of it."""
+    for message in (messages.GreeksUpdate, messages.VolatilityUpdate, messages.OptionChainUpdate):
+        forget(topics.underlying_options(underlying), _expiry_key(message, expiry))
+
+
+def _expiry_key(message: Any, expiry: date | None) -> str:
+    return f"{type_of(message)}:{expiry}"
+
+
 def _notify_underlying(message: Any, payload_type: Any, data: Any, idempotency_key: str | None) -> None:
     payload = to_payload(payload_type, data, "data")
     publish(
         topics.underlying_options(payload.underlying),
         message,
-        key=f"{type_of(message)}:{payload.expiry}",
+        key=_expiry_key(message, payload.expiry),
         data=payload,
         idempotency_key=idempotency_key,
     )

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from engines.market.calendar import IST, SESSION_CLOSE, SESSION_SECONDS, TRADING_DAYS_PER_YEAR
-from engines.market.quotes import Bar
+from engines.market.quotes import DAY_SECONDS, Bar
 from engines.options.black76 import Greeks, greeks
 
 RATE = 0.065
@@ -34,21 +34,24 @@ class Chain(msgspec.Struct, frozen=True):
 
 
 class RealisedVolatility:
-    """Annualised volatility of log returns within sessions, exponentially weighted (RiskMetrics, lambda 0.97).
+    """Annualised volatility of log returns, exponentially weighted (RiskMetrics, lambda 0.97).
 
-    Over night the market moves without trading; that return says nothing about a minute, and is left out.
+    Of bars shorter than a day only returns within a session count: over night the market moves without trading, and
+    that says nothing about a minute.
     """
 
-    def __init__(self, *, decay: float = 0.97) -> None:
+    def __init__(self, bar_seconds: int, *, decay: float = 0.97) -> None:
+        self._daily = bar_seconds >= DAY_SECONDS
         self._decay = decay
         self._last: Bar | None = None
         self._variance_per_second: float | None = None
 
     def add(self, bar: Bar) -> None:
         last, self._last = self._last, bar
-        if last is None or last.time.date() != bar.time.date():
+        if last is None or not (self._daily or last.time.date() == bar.time.date()):
             return
-        squared = math.log(bar.close / last.close) ** 2 / (bar.time - last.time).total_seconds()
+        seconds = SESSION_SECONDS if self._daily else (bar.time - last.time).total_seconds()
+        squared = math.log(bar.close / last.close) ** 2 / seconds
         before = self._variance_per_second
         self._variance_per_second = squared if before is None else self._decay * before + (1 - self._decay) * squared
 

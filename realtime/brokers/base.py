@@ -49,6 +49,11 @@ class Broker(Protocol):
         keep their order. Raises `BrokerClosed`, and nothing else: an outage is the broker's problem."""
         ...
 
+    def forget_soon(self, topic: Topic, key: str) -> None:
+        """Drop a state topic's value of this key: who subscribes later does not get it. From any thread, like
+        `publish_soon`; a key that is not there is no error."""
+        ...
+
     async def close(self) -> None:
         """Stop delivering and forget everything held in this process."""
         ...

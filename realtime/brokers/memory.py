@@ -119,6 +119,12 @@ class MemoryBroker:
     def publish_soon(self, draft: Draft) -> None:
         self._publish((draft,))
 
+    def forget_soon(self, topic: Topic, key: str) -> None:
+        with self._lock:
+            log = self._logs.get(topic.name)
+            if log is not None:
+                self._count(log.values.pop(key, None), -1)
+
     async def close(self) -> None:
         with self._lock:
             self._closed = True

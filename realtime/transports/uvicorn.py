@@ -17,7 +17,6 @@ from realtime.frames import Batch
 
 EXTENSION = "sharewise.raw_frames"
 CLOSE_GRACE_SECONDS = 10.0
-PARSER_GRACE_SECONDS = 2.0
 
 
 class RawFrameTransport:
@@ -124,7 +123,7 @@ class RawFrameProtocol(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
         if self.raw is not None:
             self.raw.lost()
-        self.close_timer = self.loop.call_later(PARSER_GRACE_SECONDS, self.transport.close)
+        self.close_timer = self.loop.call_later(CLOSE_GRACE_SECONDS, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

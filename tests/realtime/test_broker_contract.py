@@ -90,6 +90,16 @@ async def test_a_state_keeps_the_latest_per_key_in_order_of_publication(broker):
     assert values((await broker.read(topic)).publications) == [2, 3]
 
 
+async def test_a_forgotten_key_is_not_sent_to_who_comes_later(broker):
+    topic = state_topic()
+    for key, value in [("a", 1), ("b", 2)]:
+        await broker.publish(draft(topic, value, key))
+    broker.forget_soon(topic, "a")
+    broker.forget_soon(topic, "never there")
+    broker.forget_soon(state_topic("unknown"), "a")
+    assert values((await broker.read(topic)).publications) == [2]
+
+
 async def test_a_repeated_idempotency_key_is_published_once(broker, received):
     await broker.subscribe(log_topic())
     first = await broker.publish(draft(log_topic(), 1, idempotency_key="x"))

@@ -71,4 +71,4 @@ def test_bad_tokens_are_refused(user, how):
 def test_which_logins_are_no_longer_good(user):
     family = TokenFamily.objects.get(pk=tokens.verify_access(tokens.log_in(user).access).family_id)
     assert tokens.revoked_families({str(family.pk)}) == set()
-    assert tokens.inactive_users({str(user.pk), "999999"}) == {"999999"}
+    assert tokens.active_users({str(user.pk), "999999"}) == {str(user.pk): False}

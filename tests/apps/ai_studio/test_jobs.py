@@ -208,3 +208,41 @@ def test_work_by_the_clock_goes_on_after_a_failure(monkeypatch):
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(runner._every(1.0, fail))
     assert len(calls) == 3
+
+
+def test_a_prediction_of_a_model_that_was_away_is_not_settled_later(transactional_db, model):
+    services.start_training(model)
+    worker().run_next()
+    file = load_bars(shipped_bars_path())
+    feed = ReplayFeed(type(file)(file.bars[:2_000], []), name="bars", sleep=no_sleep)
+    studio = runner.StudioRunner(MarketData(feed, lambda: 0.0))
+    for bar in feed.warmup():
+        studio._keep(bar)
+    bar = next(bar for bar in feed.warmup()[::-1] if bar.symbol == "IBM")
+    for deployed in (True, False, True):
+        models.Model.objects.update(deployed=deployed)
+        asyncio.run(studio.on_market(MarketUpdate((), [bar])))
+    assert models.Prediction.objects.count() == 2
+    assert not models.Prediction.objects.exclude(correct=None).exists()
+
+
+def test_a_job_that_lost_its_database_is_failed_when_it_is_back(transactional_db, model, monkeypatch):
+    from django.db import OperationalError
+
+    orphan = models.TrainingJob.objects.create(model=model)
+    worked = worker()
+    outcomes = iter([OperationalError("gone"), False])
+
+    def run_next():
+        outcome = next(outcomes)
+        if isinstance(outcome, Exception):
+            models.TrainingJob.objects.update(status="RUNNING")
+            raise outcome
+        worked._stop.set()
+        return outcome
+
+    monkeypatch.setattr(worked, "run_next", run_next)
+    monkeypatch.setattr("apps.ai_studio.worker.POLL_SECONDS", 0.01)
+    worked._work()
+    orphan.refresh_from_db()
+    assert orphan.status == "FAILED"

@@ -64,6 +64,18 @@ def test_hundreds_of_tickets_at_once_are_all_good(transactional_db):
     assert all(tickets.redeem(ticket) == holder for ticket in issued)
 
 
+def test_staff_that_is_staff_no_more_loses_the_detail(server, user):
+    user.is_staff = True
+    user.save()
+    with server.open("ai-studio/system/", user) as client:
+        client.until("worker_status_update")
+        user.is_staff = False
+        user.save()
+        assert client.close_code() == 4001
+    with server.open("ai-studio/system/", user) as client:
+        assert client.next()["subscriptions"][0]["topic"] == "ai.system"
+
+
 def test_the_end_of_a_lease_closes_the_predictions_with_4003(server, user, other_user):
     model_id = studio(user)["ai-studio.predictions"]
     listing = services.publish_listing(models.Model.objects.get(), "Momentum", "100")
@@ -119,20 +131,28 @@ def test_odd_close_codes_make_no_series_of_their_own(server, user):
 
 
 @pytest.mark.timeout(60)
-def test_a_peer_that_stalls_is_let_go(server, user, monkeypatch):
-    """Its TCP connection stays alive, its buffer stays full: the ping tells."""
+@pytest.mark.parametrize("last_word", ["nothing", "a close frame", "rubbish"])
+def test_a_peer_that_stalls_is_let_go(server, user, monkeypatch, last_word):
+    """Its TCP connection stays alive, its buffer stays full: the ping tells, or what it says last."""
     from apps.streaming.runtime import runtime
     from apps.trading.websocket_utils import notify_new_signal
+    from realtime.transports import uvicorn as raw
     from tests.apps.streaming.test_transports import lazy_client, signal
     from tests.conftest import LiveServer, wait_until
 
-    quick = LiveServer(ws_ping_interval=0.3, ws_ping_timeout=0.3)
+    monkeypatch.setattr(raw, "CLOSE_GRACE_SECONDS", 0.5)
+    pings = {"ws_ping_interval": 0.3, "ws_ping_timeout": 0.3} if last_word == "nothing" else {}
+    quick = LiveServer(**pings)
     lazy = lazy_client(quick, "trading/signals/", user)
     lazy.until("recent_signals")
     for number in range(600):
         notify_new_signal(user.pk, signal(number))
+    if last_word != "nothing":
+        frame = b"\x88\x80\x00\x00\x00\x00" if last_word == "a close frame" else b"\xff\xff\xff\xff"
+        lazy._socket.socket.sendall(frame)
     try:
         wait_until(lambda: str(user.pk) not in runtime()._hub.user_ids, "the connection was never released", 30)
+        wait_until(lambda: not quick._server.server_state.connections, "the socket was never closed", 30)
     finally:
         quick.stop()
         runtime().draining = False

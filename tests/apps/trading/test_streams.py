@@ -216,6 +216,15 @@ def test_a_signal_is_followed_once_and_an_index_never(transactional_db, user, ac
     assert models.Order.objects.count() == 1
 
 
+def test_a_signal_to_buy_never_makes_an_account_sell(transactional_db, account):
+    account.save()
+    account.positions.create(symbol="RELIANCE", quantity=500, average_price=1_400, last_price=1_400)
+    bookkeeping.trade_on_signal(EVENT, 1_400.0)
+    assert not models.Order.objects.exists()
+    bookkeeping.trade_on_signal(SignalEvent(**{**_fields(EVENT), "direction": "SELL"}), 1_400.0)
+    assert models.Order.objects.get().quantity == 571
+
+
 def test_reading_makes_no_account(transactional_db, user):
     assert services.portfolio(str(user.pk)).cash == 1_000_000
     assert services.pnl(str(user.pk)).total_pnl == 0

@@ -82,7 +82,7 @@ def test_a_chain_has_no_nan_even_after_its_expiry(hour):
 
 def test_realised_volatility_finds_what_was_put_in():
     rng = np.random.default_rng(1)
-    measured = RealisedVolatility(decay=0.999)
+    measured = RealisedVolatility(60, decay=0.999)
     price = 100.0
     for day in range(60):
         price *= 1.03  # the gap over night does not count
@@ -91,4 +91,14 @@ def test_realised_volatility_finds_what_was_put_in():
             time = datetime(2026, 1, 5, 9, 15, tzinfo=IST) + timedelta(days=day, minutes=minute)
             measured.add(Bar("X", time, price, price, price, price))
     assert measured.annualised == pytest.approx(0.20, rel=0.1)
-    assert RealisedVolatility().annualised == 0.05
+    assert RealisedVolatility(60).annualised == 0.05
+
+
+def test_realised_volatility_of_daily_bars():
+    rng = np.random.default_rng(1)
+    measured = RealisedVolatility(86_400, decay=0.999)
+    price = 100.0
+    for day in range(5_000):
+        price *= math.exp(rng.normal(0, 0.20 / math.sqrt(252)))
+        measured.add(Bar("X", datetime(2000, 1, 1, tzinfo=IST) + timedelta(days=day), price, price, price, price))
+    assert measured.annualised == pytest.approx(0.20, rel=0.1)
