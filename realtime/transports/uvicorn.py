@@ -17,6 +17,7 @@ from realtime.frames import Batch
 
 EXTENSION = "sharewise.raw_frames"
 CLOSE_GRACE_SECONDS = 10.0
+PARSER_GRACE_SECONDS = 1.0
 
 
 class RawFrameTransport:
@@ -123,7 +124,12 @@ class RawFrameProtocol(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
         if self.raw is not None:
             self.raw.lost()
+        self.close_timer = self.loop.call_later(PARSER_GRACE_SECONDS, self._close_or_abort)
+
+    def _close_or_abort(self) -> None:
+        """Close once what is buffered has left, but do not wait for ever for a peer that does not read it."""
         self.close_timer = self.loop.call_later(CLOSE_GRACE_SECONDS, self.transport.abort)
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
