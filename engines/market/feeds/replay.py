@@ -23,7 +23,7 @@ from engines.market.feeds.base import Sleep
 from engines.market.instruments import Instrument
 from engines.market.quotes import DAY_SECONDS, Bar, QuoteTick
 
-WARMUP_DAYS = 60
+WARMUP_DAYS = 120
 DEFAULT_SPEED = float(SESSION_SECONDS)  # one trading day per second
 _STEPS_PER_LEG = 4
 _LEGS = 3
