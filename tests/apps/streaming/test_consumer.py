@@ -4,6 +4,7 @@ import json
 import threading
 
 import pytest
+from django.db import IntegrityError
 
 from apps.streaming.runtime import runtime
 from apps.trading.websocket_utils import broadcast_signal, notify_new_signal, notify_pnl_update
@@ -210,5 +211,5 @@ def test_metrics_and_health_count_connections(server, user):
 
 def test_users_made_with_the_same_address_are_one(server):
     make_user("x@example.com")
-    with pytest.raises(Exception, match="UNIQUE"):
+    with pytest.raises(IntegrityError):
         make_user("X@example.com")
