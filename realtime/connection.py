@@ -181,6 +181,12 @@ class Connection:
         self._metrics.command_refused(self.stream, error.error_code)
         self.send(self._core.error(error, request_id))
 
+    def reject(self, error: ProtocolError) -> None:
+        """Tell the client what was wrong, and close with the error's code, if it has one."""
+        self.refuse(error)
+        if error.close_with is not None:
+            self.close(error.close_with, error.message)
+
     async def subscribe(self, topics: Sequence[Topic], request_id: RequestId | UnsetType = UNSET) -> None:
         """Add topics and confirm. Those already subscribed are confirmed again and delivered once.
         Raises `TooManySubscriptions`, and then adds none."""

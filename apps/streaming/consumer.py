@@ -152,10 +152,9 @@ class _Session:
             await self.connection.receive(text if text is not None else event.get("bytes") or b"", self._execute)
 
     def reject(self, refused: ProtocolError) -> None:
-        self.connection.refuse(refused)
         if refused.close_with is not None:
             REJECTED.labels(str(refused.close_with.code)).inc()
-            self.connection.close(refused.close_with, refused.message)
+        self.connection.reject(refused)
 
     async def _execute(self, effect: Execute) -> None:
         command = effect.command

@@ -70,6 +70,4 @@ class RevocationWatch:
             try:
                 await connection.reauthorize()
             except ProtocolError as refused:
-                connection.refuse(refused)
-                if refused.close_with is not None:
-                    connection.close(refused.close_with, refused.message)
+                connection.reject(refused)

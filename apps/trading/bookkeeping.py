@@ -48,21 +48,23 @@ def open_signal(event: SignalEvent, market_time: datetime, *, simulated: bool) -
 @transaction.atomic
 def change_signal(row: models.Signal, event: SignalEvent) -> None:
     """Record and broadcast a signal's new status."""
-    row.status = event.status
     if event.exit_price is not None:
         row.metadata = {**row.metadata, "exit_price": event.exit_price}
-    row.save(update_fields=["status", "metadata", "updated_at"])
-    websocket_utils.broadcast_signal_update(present.signal(row))
+    _move(row, event.status)
 
 
 def cancel_left_over_signals() -> int:
     """Close the signals of an earlier run, which nobody watches any more. How many there were."""
     rows = list(models.Signal.objects.filter(user=None, strategy=STRATEGY, status__in=models.Signal.OPEN))
     for row in rows:
-        row.status = models.Signal.Status.CANCELLED
-        row.save(update_fields=["status", "updated_at"])
-        websocket_utils.broadcast_signal_update(present.signal(row))
+        _move(row, models.Signal.Status.CANCELLED)
     return len(rows)
+
+
+def _move(row: models.Signal, status: str) -> None:
+    row.status = status
+    row.save(update_fields=["status", "metadata", "updated_at"])
+    websocket_utils.broadcast_signal_update(present.signal(row))
 
 
 @transaction.atomic
@@ -174,21 +176,16 @@ class Marker:
     def __init__(self) -> None:
         self._monitors: dict[int, RiskMonitor] = {}
 
-    def start_day(self, prices: Mapping[str, float], market_day: date) -> None:
-        """A new market day: what each account is worth at the last prices is what the day starts from."""
-        for account_id in _holders(prices):
-            self._guarded(account_id, _exact(prices), market_day)
-
-    def mark(self, prices: Mapping[str, float]) -> None:
-        """Set last prices, publish what changed, raise alerts."""
-        for account_id in _holders(prices):
-            self._guarded(account_id, _exact(prices), None)
-
-    def _guarded(self, account_id: int, prices: Mapping[str, Decimal], new_day: date | None) -> None:
-        try:
-            self._mark(account_id, prices, new_day)
-        except (DatabaseError, ValueError):
-            log.exception("account %s could not be marked", account_id)  # the others go on
+    def mark(self, prices: Mapping[str, float], *, new_day: date | None = None) -> None:
+        """Set last prices, publish what changed, raise alerts. With `new_day`, what each account is worth at these
+        prices is what that market day starts from."""
+        exact = {symbol: money(price) for symbol, price in prices.items()}
+        holding = models.Account.objects.filter(positions__symbol__in=exact).distinct()
+        for account_id in list(holding.values_list("pk", flat=True)):
+            try:
+                self._mark(account_id, exact, new_day)
+            except (DatabaseError, ValueError):
+                log.exception("account %s could not be marked", account_id)  # the others go on
 
     @transaction.atomic
     def _mark(self, account_id: int, prices: Mapping[str, Decimal], new_day: date | None) -> None:
@@ -207,16 +204,6 @@ class Marker:
         monitor = self._monitors.setdefault(account_id, RiskMonitor())
         for breach in monitor.check(limits, account.day_start_value, value, book.positions.values()):
             _raise_alert(account.user_id, breach)
-
-
-def _holders(prices: Mapping[str, float]) -> list[int]:
-    """The accounts that hold anything that has a price."""
-    holding = models.Account.objects.filter(positions__symbol__in=prices.keys()).distinct()
-    return list(holding.values_list("pk", flat=True))
-
-
-def _exact(prices: Mapping[str, float]) -> dict[str, Decimal]:
-    return {symbol: money(price) for symbol, price in prices.items()}
 
 
 def _raise_alert(user_id: int, breach: RiskBreach) -> None:

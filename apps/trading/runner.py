@@ -113,7 +113,7 @@ class TradingRunner:
         if day != self._market_day:
             self._reference.update(self._last)
             self._market_day = day
-            await in_engine_thread(self._marker.start_day)(dict(self._reference), day)
+            await in_engine_thread(self._marker.mark)(dict(self._reference), new_day=day)
 
     def _record(self, events: list[SignalEvent], market_time: datetime) -> None:
         for event in events:

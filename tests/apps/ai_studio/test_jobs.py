@@ -125,7 +125,8 @@ async def no_sleep(seconds):
     await asyncio.sleep(0)
 
 
-def test_a_deployed_model_predicts_on_closed_bars_and_is_measured(server, user, model):
+def trained_studio(model):
+    """Engines whose model is trained, warmed up with real bars; and the last of IBM's."""
     services.start_training(model)
     worker().run_next()
     file = load_bars(shipped_bars_path())
@@ -133,7 +134,11 @@ def test_a_deployed_model_predicts_on_closed_bars_and_is_measured(server, user, 
     studio = runner.StudioRunner(MarketData(feed, lambda: 0.0))
     for bar in feed.warmup():
         studio._keep(bar)
-    first = next(bar for bar in feed.warmup()[::-1] if bar.symbol == "IBM")
+    return studio, next(bar for bar in feed.warmup()[::-1] if bar.symbol == "IBM")
+
+
+def test_a_deployed_model_predicts_on_closed_bars_and_is_measured(server, user, model):
+    studio, first = trained_studio(model)
     with (
         server.open(f"ai-studio/predictions/{model.pk}/", user) as predictions,
         server.open(f"ai-studio/monitoring/{model.pk}/", user) as monitoring,
@@ -211,14 +216,7 @@ def test_work_by_the_clock_goes_on_after_a_failure(monkeypatch):
 
 
 def test_a_prediction_of_a_model_that_was_away_is_not_settled_later(transactional_db, model):
-    services.start_training(model)
-    worker().run_next()
-    file = load_bars(shipped_bars_path())
-    feed = ReplayFeed(type(file)(file.bars[:2_000], []), name="bars", sleep=no_sleep)
-    studio = runner.StudioRunner(MarketData(feed, lambda: 0.0))
-    for bar in feed.warmup():
-        studio._keep(bar)
-    bar = next(bar for bar in feed.warmup()[::-1] if bar.symbol == "IBM")
+    studio, bar = trained_studio(model)
     for deployed in (True, False, True):
         models.Model.objects.update(deployed=deployed)
         asyncio.run(studio.on_market(MarketUpdate((), [bar])))
