@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from msgspec import UNSET, UnsetType
 
 from realtime.clock import Clock
-from realtime.close import NOT_AUTHENTICATED, SLOW_CONSUMER, CloseCode
+from realtime.close import NOT_AUTHENTICATED, POSITION_LOST, SLOW_CONSUMER, CloseCode
 from realtime.errors import OutboxFull, ProtocolError, TooManySubscriptions
 from realtime.frames import Batch, Frame
 from realtime.hub import TICK_SECONDS, Hub
@@ -143,11 +143,11 @@ class Connection:
         self._transport.close(close.code, text, last)
         self._release_waiter()
 
-    async def ended(self, code: int) -> None:
+    def ended(self, code: int) -> None:
         """The socket is gone, whoever closed it. Frees everything; call it once, at the end."""
         self.closed_with = self.closed_with or code
         self._release_waiter()
-        await self._hub.disconnect(self, list(self._topics.values()))
+        self._hub.disconnect(self, list(self._topics.values()))
         self._topics.clear()
         self._live.clear()
         self._outbox.clear()
@@ -207,9 +207,9 @@ class Connection:
         for join in joins:
             await self._catch_up(join)
 
-    async def unsubscribe(self, topics: Sequence[Topic]) -> None:
+    def unsubscribe(self, topics: Sequence[Topic]) -> None:
         """Drop topics. Those not subscribed are no error."""
-        await self._hub.leave(self, topics)
+        self._hub.leave(self, topics)
         for topic in topics:
             self._topics.pop(topic.name, None)
             self._live.pop(topic.name, None)
@@ -271,6 +271,15 @@ class Connection:
         if self.closed_with is None and join.buffered_bytes > self._limits.outbox_bytes:
             self.close(SLOW_CONSUMER)
         return self.closed_with is not None
+
+    def moved(self, topic: Topic, position: Position) -> None:
+        """Tell the client how far it has got: the last messages carried no offset."""
+        if topic.kind is Kind.LOG:
+            self.send(Heartbeat(offsets={topic.name: position.offset}, timestamp=self._clock.now()))
+
+    def position_lost(self, topic: Topic) -> None:
+        """Send the client away, to come back for a fresh snapshot."""
+        self.close(POSITION_LOST, f"{topic.name} started anew; reconnect for a fresh snapshot")
 
     # Time
 

@@ -3,8 +3,10 @@
 RealtimeError
 ├── InvalidTopic (ValueError)        a topic name or kind that breaks the rules
 ├── InvalidMessage (ValueError)      a publication that does not fit its message type
+├── InvalidBrokerUrl (ValueError)    a URL that leads to no broker
 ├── BrokerError
-│   └── BrokerClosed                 published or read after the broker was closed
+│   ├── BrokerClosed                 published or read after the broker was closed
+│   └── BrokerAway                   the broker's server does not answer
 ├── OutboxFull                       a slow consumer reached its bound
 └── ProtocolError                    something a client did; carries what the client is told
     ├── MalformedMessage             not JSON, not an object, no usable `type`
@@ -46,12 +48,20 @@ class InvalidMessage(RealtimeError, ValueError):
     """A publication that does not fit its message type: names the field, what came, what is allowed."""
 
 
+class InvalidBrokerUrl(RealtimeError, ValueError):
+    """A URL that leads to no broker: says what came and what is allowed, without the password."""
+
+
 class BrokerError(RealtimeError):
     """The broker could not do what was asked."""
 
 
 class BrokerClosed(BrokerError):
     """The broker was closed before this call."""
+
+
+class BrokerAway(BrokerError):
+    """The broker's server does not answer. Brokers handle it themselves; it never reaches who publishes."""
 
 
 class OutboxFull(RealtimeError):

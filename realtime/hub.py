@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -31,6 +30,14 @@ class Subscriber(Protocol):
 
     def joining_too_slowly(self, join: Join) -> bool:
         """Whether so much was buffered for this join that the connection was closed."""
+        ...
+
+    def moved(self, topic: Topic, position: Position) -> None:
+        """Everything up to this position was delivered, though not all of it carried an offset."""
+        ...
+
+    def position_lost(self, topic: Topic) -> None:
+        """What this connection has of the topic does not lead to what comes: it needs a fresh start."""
         ...
 
     def tick(self) -> None:
@@ -63,8 +70,7 @@ class Hub:
         self._channels: dict[str, _Channel] = {}
         self._by_user: defaultdict[str, set[Subscriber]] = defaultdict(set)
         self._ticker: TimerHandle | None = None
-        self._interest = asyncio.Lock()
-        broker.attach(self.on_publications)
+        broker.attach(self)
 
     # Connections
 
@@ -77,14 +83,14 @@ class Hub:
         if self._ticker is None:
             self._ticker = self._clock.call_later(TICK_SECONDS, self._tick)
 
-    async def disconnect(self, subscriber: Subscriber, topics: Iterable[Topic]) -> None:
+    def disconnect(self, subscriber: Subscriber, topics: Iterable[Topic]) -> None:
         """Forget a connection and its subscriptions. Safe to call twice."""
         mine = self._by_user.get(subscriber.user_id)
         if mine is not None:
             mine.discard(subscriber)
             if not mine:
                 del self._by_user[subscriber.user_id]
-        await self.leave(subscriber, topics)
+        self.leave(subscriber, topics)
 
     @property
     def connections(self) -> list[Subscriber]:
@@ -110,9 +116,7 @@ class Hub:
             channel = self._channels[topic.name] = _Channel(topic)
         join = Join(topic)
         channel.joining[subscriber] = join
-        async with self._interest:
-            # Under the lock: a leave of the last subscriber must not end what this join has begun.
-            await self._broker.subscribe(topic)
+        await self._broker.subscribe(topic)
         join.history = await self._broker.read(topic, since)
         if channel.position is None:
             channel.position = join.history.position
@@ -126,7 +130,7 @@ class Hub:
         self._flush(channel)
         channel.live[subscriber] = None
 
-    async def leave(self, subscriber: Subscriber, topics: Iterable[Topic]) -> None:
+    def leave(self, subscriber: Subscriber, topics: Iterable[Topic]) -> None:
         """End subscriptions; topics that nobody here listens to any more are released."""
         for topic in topics:
             channel = self._channels.get(topic.name)
@@ -135,13 +139,10 @@ class Hub:
             channel.live.pop(subscriber, None)
             channel.joining.pop(subscriber, None)
             if not channel.live and not channel.joining:
-                async with self._interest:
-                    if channel.live or channel.joining or self._channels.get(topic.name) is not channel:
-                        continue
-                    del self._channels[topic.name]
-                    if channel.window is not None:
-                        channel.window.cancel()
-                    await self._broker.unsubscribe(topic)
+                del self._channels[topic.name]
+                if channel.window is not None:
+                    channel.window.cancel()
+                self._broker.unsubscribe(topic)
 
     def position(self, topic: Topic) -> Position | None:
         """The last publication that went out on a topic that someone here listens to."""
@@ -173,6 +174,26 @@ class Hub:
                 self._flush(channel)
                 self._open_window(channel)
 
+    def on_settled(self, topic: Topic, position: Position) -> None:
+        """Publications that were delivered provisionally have their places now: tell where everybody stands."""
+        channel = self._channels.get(topic.name)
+        if channel is None:
+            return
+        self._flush(channel)
+        channel.position = position
+        for subscriber in list(channel.live):
+            subscriber.moved(topic, position)
+
+    def on_lost(self, topic: Topic) -> None:
+        """The topic's log was lost, or reaches back not far enough: nobody here can go on from where they are."""
+        channel = self._channels.get(topic.name)
+        if channel is None:
+            return
+        channel.pending = []
+        channel.position = None
+        for subscriber in [*channel.live, *channel.joining]:
+            subscriber.position_lost(topic)
+
     def _open_window(self, channel: _Channel) -> None:
         channel.window = self._clock.call_later(self._window_seconds, lambda: self._window_over(channel))
 
@@ -188,7 +209,9 @@ class Hub:
         if not publications:
             return
         channel.pending = []
-        channel.position = Position(publications[-1].epoch, publications[-1].offset)
+        placed = next((p for p in reversed(publications) if not p.is_provisional), None)
+        if placed is not None:
+            channel.position = placed.position
         if channel.topic.kind is Kind.STATE:
             publications = conflate(publications)
         batch = Batch([publication.frame for publication in publications])

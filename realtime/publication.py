@@ -13,10 +13,20 @@ from realtime.topic import Kind, Topic
 
 
 class Position(msgspec.Struct, frozen=True):
-    """A place in a topic. A new epoch means that the topic was lost and started again from offset 1."""
+    """A place in a topic. A new epoch means that the topic was lost and started again from offset 1.
+
+    `provisional` counts what a process delivered by itself after `offset` while its broker was away; such
+    publications get their offsets when the broker is back.
+    """
 
     epoch: str
     offset: int
+    provisional: int = 0
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Comparable within an epoch."""
+        return (self.offset, self.provisional)
 
 
 class Draft(msgspec.Struct, frozen=True):
@@ -40,21 +50,30 @@ class Draft(msgspec.Struct, frozen=True):
 
 
 class Publication:
-    """One item of a topic, with the offset its broker gave it. State topics count too, but only inwardly."""
+    """One item of a topic, with the position its broker gave it. State topics count too, but only inwardly."""
 
-    def __init__(self, draft: Draft, position: Position, published_monotonic: float) -> None:
-        self.topic = draft.topic
-        self.body = draft.body
-        self.key = draft.key
-        self.offset = position.offset
-        self.epoch = position.epoch
+    def __init__(
+        self, topic: Topic, body: bytes, key: str | None, position: Position, published_monotonic: float = 0.0
+    ) -> None:
+        self.topic = topic
+        self.body = body
+        self.key = key
+        self.position = position
         self.published_monotonic = published_monotonic
+
+    @property
+    def offset(self) -> int:
+        return self.position.offset
+
+    @property
+    def is_provisional(self) -> bool:
+        return self.position.provisional > 0
 
     @cached_property
     def frame(self) -> Frame:
         """The wire message: the body plus where it stands. Made once, whatever the number of connections."""
         place = f',"topic":"{self.topic.name}"'
-        if self.topic.kind is Kind.LOG:
+        if self.topic.kind is Kind.LOG and not self.is_provisional:
             place += f',"offset":{self.offset}'
         return Frame(self.body[:-1] + place.encode() + b"}")
 

@@ -195,3 +195,29 @@ def _fresh_cache():
     yield
     for each in caches.all():
         each.clear()
+
+
+@pytest.fixture(scope="session")
+def _shared_redis() -> Iterator[Any]:
+    from tests.redis_server import RedisServer
+
+    server = RedisServer().start()
+    yield server
+    server.destroy()
+
+
+@pytest.fixture
+def redis_server(_shared_redis) -> Any:
+    """A running Redis, empty. For tests that do not stop it."""
+    _shared_redis.client().flushall()
+    return _shared_redis
+
+
+@pytest.fixture
+def own_redis() -> Iterator[Any]:
+    """A Redis of the test's own, not yet started, to stop, pause and lose the data of."""
+    from tests.redis_server import RedisServer
+
+    server = RedisServer()
+    yield server
+    server.destroy()

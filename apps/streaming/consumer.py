@@ -84,7 +84,7 @@ class StreamConsumer(AsyncConsumer):
             if plain is not None and pump is not None:
                 plain.finished()
                 pump.cancel()
-            await session.connection.ended(code)
+            session.connection.ended(code)
 
 
 class _Session:
@@ -165,7 +165,7 @@ class _Session:
         if isinstance(outcome, Subscribe):
             await self.connection.subscribe(outcome.topics, command.request_id)
         elif isinstance(outcome, Unsubscribe):
-            await self.connection.unsubscribe(outcome.topics)
+            self.connection.unsubscribe(outcome.topics)
             cancelled = SubscriptionCancelled(
                 subscriptions=self.connection.subscriptions, timestamp=self._engine.clock.now()
             )

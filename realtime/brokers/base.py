@@ -2,31 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
+
+import msgspec
 
 from realtime.publication import Draft, History, Position, Publication
 from realtime.topic import Topic
 
-PublicationHandler = Callable[[Sequence[Publication]], None]
+IDEMPOTENCY_SECONDS = 3_600.0  # how long a draft's idempotency key is remembered
+
+
+class BrokerListener(Protocol):
+    """Whom a broker tells, in the event loop's thread. The hub, in production."""
+
+    def on_publications(self, publications: Sequence[Publication]) -> None:
+        """Publications of subscribed topics, in order per topic. During an outage some are provisional: this process
+        published them, and they carry no offset."""
+        ...
+
+    def on_settled(self, topic: Topic, position: Position) -> None:
+        """What was delivered provisionally is stored now; everything up to `position` has been delivered."""
+        ...
+
+    def on_lost(self, topic: Topic) -> None:
+        """What was delivered so far does not lead to what comes next: the log started anew, or lost its end."""
+        ...
+
+
+class BrokerStatus(msgspec.Struct, frozen=True):
+    """How a broker is. `degraded_since` is None while all is well."""
+
+    kind: str
+    topics: int = 0
+    held_bytes: int = 0
+    queued: int = 0
+    refused: int = 0
+    degraded_since: datetime | None = None
+    problem: str = ""
 
 
 class Broker(Protocol):
     """Keeps the history of topics and carries publications to this process's hub.
 
-    Per topic, whatever the number of producers: offsets of a log start at 1 and have no gaps, and the handler gets
-    each publication once, in order, in the event loop's thread. Topics need no declaration.
+    Per topic, whatever the number of producers: offsets of a log start at 1 and have no gaps, and the listener gets
+    each publication once, in order. Topics need no declaration.
     """
 
-    def attach(self, handler: PublicationHandler) -> None:
-        """Deliver publications of subscribed topics to `handler`, on the running loop. Replaces an earlier one."""
+    def attach(self, listener: BrokerListener) -> None:
+        """Deliver publications of subscribed topics to `listener`, on the running loop. Replaces an earlier one."""
         ...
 
     async def subscribe(self, topic: Topic) -> None:
-        """Deliver this topic from now on. Its epoch stays as it is at least until `unsubscribe`."""
+        """Deliver this topic from now on. Its epoch stays as it is at least until `unsubscribe`.
+        The wish counts from the call; when it returns, nothing published later is missed."""
         ...
 
-    async def unsubscribe(self, topic: Topic) -> None:
+    def unsubscribe(self, topic: Topic) -> None:
         """Deliver this topic no more."""
         ...
 
@@ -35,13 +68,14 @@ class Broker(Protocol):
         For a state: the current value per key; `since` is not looked at."""
         ...
 
-    async def publish(self, draft: Draft) -> Position:
+    async def publish(self, draft: Draft) -> Position | None:
         """Append one publication and say where. A repeated idempotency key answers with the first's position.
-        Raises `BrokerClosed`."""
+        None: the broker is away, and keeps the publication until it is back. Raises `BrokerClosed`, and
+        `InvalidTopic` when the topic is of another kind."""
         ...
 
-    async def publish_many(self, drafts: Sequence[Draft]) -> list[Position]:
-        """Append many, in order; they reach the hub in one pass. Raises `BrokerClosed`."""
+    async def publish_many(self, drafts: Sequence[Draft]) -> list[Position | None]:
+        """Append many, in order; they reach the hub in one pass. Raises as `publish`."""
         ...
 
     def publish_soon(self, draft: Draft) -> None:
@@ -54,6 +88,16 @@ class Broker(Protocol):
         `publish_soon`; a key that is not there is no error."""
         ...
 
+    def settle(self, timeout_seconds: float) -> bool:
+        """Wait, at most this long and not at all during an outage, until everything this process published is stored.
+        Whether it is. For processes that may end at any moment; never call it in an event loop."""
+        ...
+
+    @property
+    def status(self) -> BrokerStatus:
+        """How the broker is, without asking anybody."""
+        ...
+
     async def close(self) -> None:
-        """Stop delivering and forget everything held in this process."""
+        """Stop delivering and forget everything held in this process; what is queued gets a last, short chance."""
         ...

@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 
-from realtime.brokers.base import PublicationHandler
+from realtime.brokers.base import IDEMPOTENCY_SECONDS, BrokerListener, BrokerStatus
 from realtime.clock import Clock
 from realtime.errors import BrokerClosed, InvalidTopic
 from realtime.metrics import Metrics, NullMetrics
@@ -19,7 +19,6 @@ from realtime.publication import Draft, History, Position, Publication
 from realtime.topic import Kind, Retention, RetentionRules, Topic
 
 IDLE_SECONDS = 600.0
-IDEMPOTENCY_SECONDS = 300.0
 OVERHEAD_BYTES = 400  # of a kept publication, beside its body
 
 
@@ -46,7 +45,7 @@ class _Log:
 
 
 class MemoryBroker:
-    """See `realtime.brokers.base.Broker`. Thread-safe; the handler runs in the loop that called `attach`."""
+    """See `realtime.brokers.base.Broker`. Thread-safe; the listener runs in the loop that called `attach`."""
 
     def __init__(
         self,
@@ -68,21 +67,21 @@ class MemoryBroker:
         self._idempotent: OrderedDict[tuple[str, str], tuple[float, Position]] = OrderedDict()
         self._outgoing: deque[Publication] = deque()
         self._drain_scheduled = False
-        self._handler: PublicationHandler | None = None
+        self._listener: BrokerListener | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
     # The contract
 
-    def attach(self, handler: PublicationHandler) -> None:
-        self._handler = handler
+    def attach(self, listener: BrokerListener) -> None:
+        self._listener = listener
         self._loop = asyncio.get_running_loop()
 
     async def subscribe(self, topic: Topic) -> None:
         with self._lock:
             self._log(topic).subscribed = True
 
-    async def unsubscribe(self, topic: Topic) -> None:
+    def unsubscribe(self, topic: Topic) -> None:
         with self._lock:
             log = self._logs.get(topic.name)
             if log is not None:
@@ -124,6 +123,13 @@ class MemoryBroker:
             log = self._logs.get(topic.name)
             if log is not None:
                 self._count(log.values.pop(key, None), -1)
+
+    def settle(self, timeout_seconds: float) -> bool:
+        return True
+
+    @property
+    def status(self) -> BrokerStatus:
+        return BrokerStatus(kind="memory", topics=self.topic_count, held_bytes=self.held_bytes)
 
     async def close(self) -> None:
         with self._lock:
@@ -168,7 +174,7 @@ class MemoryBroker:
                 return seen[1]
         log = self._log(draft.topic)
         log.offset += 1
-        publication = Publication(draft, log.position, now)
+        publication = Publication(draft.topic, draft.body, draft.key, log.position, now)
         if draft.topic.kind is Kind.STATE:
             self._count(log.values.get(draft.key), -1)
             log.values[draft.key] = publication
@@ -176,7 +182,7 @@ class MemoryBroker:
             log.history.append(publication)
             self._expire(log)
         self._count(publication, +1)
-        if log.subscribed and self._handler is not None:
+        if log.subscribed and self._listener is not None:
             self._outgoing.append(publication)
         if draft.idempotency_key is not None:
             self._idempotent[(name, draft.idempotency_key)] = (now, log.position)
@@ -202,8 +208,8 @@ class MemoryBroker:
         batch: list[Publication] = []
         while self._outgoing:
             batch.append(self._outgoing.popleft())
-        if batch and self._handler is not None:
-            self._handler(batch)
+        if batch and self._listener is not None:
+            self._listener.on_publications(batch)
 
     # Keeping memory bounded
 

@@ -16,7 +16,7 @@ from realtime.limits import Limits
 from realtime.messages import Command
 from realtime.metrics import NullMetrics
 from realtime.protocol import CommandSet
-from realtime.publication import Draft
+from realtime.publication import Draft, Position, Publication
 from realtime.topic import Kind, Topic
 
 
@@ -60,6 +60,24 @@ class FakeTransport:
 
     def of_type(self, *types: str) -> list[dict]:
         return [message for message in self.messages if message["type"] in types]
+
+
+class Listener:
+    """Keeps what a broker tells."""
+
+    def __init__(self) -> None:
+        self.publications: list[Publication] = []
+        self.settled: list[tuple[Topic, Position]] = []
+        self.lost: list[Topic] = []
+
+    def on_publications(self, publications):
+        self.publications += publications
+
+    def on_settled(self, topic, position):
+        self.settled.append((topic, position))
+
+    def on_lost(self, topic):
+        self.lost.append(topic)
 
 
 class House:
@@ -111,6 +129,11 @@ def draft(topic: Topic, value, key: str | None = None, **options) -> Draft:
     if topic.kind is Kind.STATE:
         key = key or "k"
     return Draft(topic, json.dumps({"type": "item", "value": value}).encode(), key=key, **options)
+
+
+def placed(draft: Draft, position: Position) -> Publication:
+    """A draft as a broker makes it a publication."""
+    return Publication(draft.topic, draft.body, draft.key, position)
 
 
 @pytest.fixture

@@ -2,31 +2,41 @@
 
 import asyncio
 import json
+import secrets
 import threading
 
 import pytest
 
 from realtime.brokers.memory import MemoryBroker
-from realtime.clock import ManualClock
+from realtime.brokers.redis import RedisBroker
+from realtime.clock import ManualClock, SystemClock
 from realtime.errors import BrokerClosed, InvalidTopic
 from realtime.publication import Position
 from realtime.topic import Retention, RetentionRules
 
-from .conftest import draft, log_topic, state_topic
+from .conftest import Listener, draft, log_topic, state_topic
 
 
-@pytest.fixture(params=["memory"])
+RETENTION = RetentionRules([("short.*", Retention(3, 60))])
+
+
+@pytest.fixture(params=["memory", "redis"])
 async def broker(request):
-    made = MemoryBroker(ManualClock(), retention=RetentionRules([("short.*", Retention(3, 60))]))
+    if request.param == "memory":
+        made = MemoryBroker(ManualClock(), retention=RETENTION)
+    else:
+        server = request.getfixturevalue("redis_server")
+        made = RedisBroker(server.url, SystemClock(), prefix=secrets.token_hex(4), retention=RETENTION)
+    made.attach(Listener())
     yield made
     await made.close()
 
 
 @pytest.fixture
 async def received(broker):
-    got = []
-    broker.attach(got.extend)
-    return got
+    listener = Listener()
+    broker.attach(listener)
+    return listener.publications
 
 
 def values(publications):
@@ -47,7 +57,7 @@ async def test_topics_count_for_themselves(broker):
 async def test_subscribed_topics_are_delivered_in_order_and_others_not(broker, received):
     await broker.subscribe(log_topic("a"))
     await broker.publish_many([draft(log_topic("a"), 1), draft(log_topic("b"), 2), draft(log_topic("a"), 3)])
-    await broker.unsubscribe(log_topic("a"))
+    broker.unsubscribe(log_topic("a"))
     await broker.publish(draft(log_topic("a"), 4))
     assert values(received) == [1, 3]
 
@@ -97,6 +107,7 @@ async def test_a_forgotten_key_is_not_sent_to_who_comes_later(broker):
     broker.forget_soon(topic, "a")
     broker.forget_soon(topic, "never there")
     broker.forget_soon(state_topic("unknown"), "a")
+    assert await asyncio.to_thread(broker.settle, 5)
     assert values((await broker.read(topic)).publications) == [2]
 
 

@@ -140,7 +140,7 @@ async def test_subscribing_twice_is_confirmed_twice_and_delivered_once(house):
     assert [m["request_id"] for m in confirmed] == ["1", "2"]
     assert [s["topic"] for s in confirmed[1]["subscriptions"]] == ["a", "b"]
     assert len(transport.of_type("item")) == 1
-    await connection.unsubscribe([log_topic("b")])
+    connection.unsubscribe([log_topic("b")])
     await house.broker.publish(draft(log_topic("b"), 2))
     house.clock.advance(1)
     assert len(transport.of_type("item")) == 1
@@ -183,7 +183,7 @@ async def test_a_peer_that_vanishes_while_it_is_caught_up_frees_the_connection(h
     connection, transport, opening = await stalled_resume(house)
     transport.break_()
     await opening
-    await connection.ended(1006)
+    connection.ended(1006)
     assert house.hub.topic_count == 0
 
 

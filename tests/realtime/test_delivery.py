@@ -58,7 +58,7 @@ class Client:
 
     async def drop(self):
         await self.read_all()
-        await self.connection.ended(1006)
+        self.connection.ended(1006)
 
 
 async def run(script):

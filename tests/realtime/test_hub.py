@@ -71,9 +71,9 @@ async def test_going_live_inside_a_window_repeats_nothing(house):
 async def test_topics_are_released_with_their_last_listener(house):
     one, _ = await house.open(log_topic())
     two, _ = await house.open(log_topic(), user_id="8")
-    await one.ended(1000)
+    one.ended(1000)
     assert house.hub.topic_count == 1
-    await two.ended(1000)
+    two.ended(1000)
     assert house.hub.topic_count == 0
     assert house.hub.connections == []
     house.broker.publish_soon(draft(log_topic(), 1))
@@ -84,7 +84,7 @@ async def test_a_user_has_a_limited_number_of_connections(house):
     with pytest.raises(TooManyConnections, match="at most 20"):
         await house.open(log_topic())
     await house.open(log_topic(), user_id="other")
-    await opened[0][0].ended(1000)
+    opened[0][0].ended(1000)
     await house.open(log_topic())
 
 
@@ -92,7 +92,10 @@ async def test_joining_while_the_last_listener_leaves_loses_nothing():
     house = House()
     for _ in range(20):
         leaver, _ = await house.open(log_topic())
-        (_, transport), _ = await asyncio.gather(house.open(log_topic(), user_id="8"), leaver.ended(1000))
+        opening = asyncio.create_task(house.open(log_topic(), user_id="8"))
+        await asyncio.sleep(0)
+        leaver.ended(1000)
+        _, transport = await opening
         await house.broker.publish(draft(log_topic(), 1))
         house.clock.advance(1)
         assert len(transport.of_type("item")) == 1

@@ -7,16 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime.join import Join
-from realtime.publication import History, Position, Publication
+from realtime.publication import History, Position
 
-from .conftest import draft, log_topic, state_topic
+from .conftest import draft, log_topic, placed, state_topic
 
 
 def publications(topic, count, epoch="e", keys=("k",)):
     return [
-        Publication(
-            draft(topic, n, keys[n % len(keys)] if topic.kind.value == "state" else None), Position(epoch, n), 0
-        )
+        placed(draft(topic, n, keys[n % len(keys)] if topic.kind.value == "state" else None), Position(epoch, n))
         for n in range(1, count + 1)
     ]
 

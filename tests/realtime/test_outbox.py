@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from realtime.errors import OutboxFull
 from realtime.frames import Frame
 from realtime.outbox import Outbox
-from realtime.publication import Position, Publication
+from realtime.publication import Position
 
-from .conftest import draft, log_topic, state_topic
+from .conftest import draft, log_topic, placed, state_topic
 
 
 def published(topic, offset, key=None):
-    return Publication(draft(topic, offset, key), Position("e", offset), 0)
+    return placed(draft(topic, offset, key), Position("e", offset))
 
 
 def test_state_is_conflated_per_topic_and_key_and_log_is_not():
