@@ -37,7 +37,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper, f
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     database_url: Annotated[str, Meta(pattern=r"^(sqlite|postgres|postgresql)://")] = "sqlite:///var/sharewise.sqlite3"
-    redis_url: Annotated[str, Meta(pattern=r"^(rediss?|unix)://")] | None = None
+    redis_url: str | None = None
+    redis_prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,32}$")] = "sharewise"
     celery_broker_url: Annotated[str, Meta(pattern=r"^[a-z+]+://")] | None = None
     service_keys: tuple[Annotated[str, Meta(min_length=32)], ...] = ()
     log_level: str = "INFO"
@@ -51,6 +52,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper, f
     history_seconds: PositiveFloat = 3_600.0
     history_rules: tuple[RetentionRule, ...] = ()
     memory_broker_bytes: PositiveInt = 268_435_456
+    broker_queue_count: PositiveInt = 50_000
+    drain_seconds: Annotated[float, Meta(ge=0, le=600)] = 2.0
 
     limit_message_bytes: PositiveInt = 65_536
     limit_commands_per_second: PositiveFloat = 20.0
@@ -61,6 +64,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper, f
 
 
 _LISTS = ("ALLOWED_HOSTS", "ALLOWED_ORIGINS", "SERVICE_KEYS")
+_SECRETS = ("SECRET_KEY", "SERVICE_KEYS", "REDIS_URL", "CELERY_BROKER_URL", "DATABASE_URL")
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -75,7 +79,7 @@ def load(variables: Mapping[str, str]) -> Environment:
             known[name] = _parsed(name, value)
             msgspec.convert({name: known[name]}, Environment, strict=False)
         except ValueError as error:
-            shown = "what it holds" if name in ("SECRET_KEY", "SERVICE_KEYS") else repr(value)
+            shown = "what it holds" if name in _SECRETS else repr(value)
             reason = str(error).split(" - at ")[0]
             raise InvalidEnvironment(f"{name}: {reason}; {shown} is not allowed") from None
     environment = msgspec.convert(known, Environment, strict=False)
@@ -94,7 +98,16 @@ def _parsed(name: str, value: str) -> Any:
         return [item.strip() for item in value.split(",") if item.strip()]
     if name == "HISTORY_RULES":
         return [_retention_rule(item.strip()) for item in value.split(",") if item.strip()]
+    if name == "REDIS_URL":
+        _check_redis(value)
     return value
+
+
+def _check_redis(urls: str) -> None:
+    from realtime.brokers.redis.servers import connect, split_urls  # noqa: PLC0415 - without Redis, none of it is loaded
+
+    for url in split_urls(urls):
+        connect(url)
 
 
 def _retention_rule(text: str) -> dict[str, str]:

@@ -83,17 +83,15 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 DATABASES["default"] |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# One process serves, so its own memory is enough. Apart, so that a flood of logins cannot push tickets out.
+# Apart, so that a flood of logins cannot push tickets out.
+_CACHE = "apps.streaming.cache.SharedCache" if ENV.redis_url else "django.core.cache.backends.locmem.LocMemCache"
 CACHES = {
-    name: {
-        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-        "LOCATION": name,
-        "OPTIONS": {"MAX_ENTRIES": 100_000},
-    }
+    name: {"BACKEND": _CACHE, "LOCATION": name, "OPTIONS": {"MAX_ENTRIES": 100_000}}
     for name in ("default", "tickets", "logins")
 }
 
-CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+_LAYER = "redis.RedisChannelLayer" if ENV.redis_url else "memory.MemoryChannelLayer"
+CHANNEL_LAYERS = {"default": {"BACKEND": f"apps.streaming.channel_layer.{_LAYER}"}}
 
 AUTH_USER_MODEL = "accounts.User"
 AUTH_PASSWORD_VALIDATORS = [

@@ -35,9 +35,7 @@ class Join:
             raise RuntimeError(f"history of {self.topic.name!r} was not read yet")
         position = self.history.position
         taken = [] if self._history_taken else list(self.history.publications)
-        taken += [
-            p for p in self._live if p.position.epoch != position.epoch or p.position.place > position.place
-        ]
+        taken += [p for p in self._live if p.position.epoch != position.epoch or p.position.place > position.place]
         self._history_taken = True
         self._live.clear()
         self.buffered_bytes = 0

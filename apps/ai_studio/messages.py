@@ -199,12 +199,13 @@ class BacktestResults(Payload, frozen=True, kw_only=True):
 
 
 class SystemStatus(Payload, frozen=True, kw_only=True):
-    """How the system is. `host` and `connections` for staff only."""
+    """How the system is, and since when it is degraded. `host` and `connections` for staff only."""
 
     status: Health
     broker: Text
     redis: Text
     database: Text
+    degraded_since: datetime | UnsetType = UNSET
     feed: Text | UnsetType = UNSET
     feed_age_seconds: Number | UnsetType | None = UNSET
     host: dict[str, Number] | UnsetType = UNSET

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from django.utils import timezone
 from apps.accounts.models import User
 from apps.ai_studio import messages, models, present, services, system_report, websocket_utils
 from apps.ai_studio.worker import JobWorker
+from apps.streaming.background import every
 from apps.streaming.feeds import shipped_bars_path
 from apps.streaming.threads import in_engine_thread
 from engines.learning.features import LOOKBACK_BARS
@@ -67,12 +68,12 @@ class StudioRunner:
     async def run(self) -> None:
         """Everything that happens by the clock rather than by the market."""
         await asyncio.gather(
-            _every(MONITORING_SECONDS, in_engine_thread(self._publish_monitoring)),
-            _every(DASHBOARD_SECONDS, in_engine_thread(self._publish_dashboards)),
-            _every(EARNINGS_SECONDS, in_engine_thread(self._publish_earnings)),
-            _every(SYSTEM_SECONDS, self._publish_system),
-            _every(1.0, in_engine_thread(self._schedule_jobs)),
-            _every(HOUSEKEEPING_SECONDS, in_engine_thread(_housekeeping)),
+            every(MONITORING_SECONDS, in_engine_thread(self._publish_monitoring)),
+            every(DASHBOARD_SECONDS, in_engine_thread(self._publish_dashboards)),
+            every(EARNINGS_SECONDS, in_engine_thread(self._publish_earnings)),
+            every(SYSTEM_SECONDS, system_report.publish),
+            every(1.0, in_engine_thread(self._schedule_jobs)),
+            every(HOUSEKEEPING_SECONDS, in_engine_thread(_housekeeping)),
         )
 
     # Predictions
@@ -175,12 +176,6 @@ class StudioRunner:
         for user_id in services.owners_with_leases():
             websocket_utils.notify_earnings_update(user_id, services.earnings(str(user_id)))
 
-    async def _publish_system(self) -> None:
-        status = await system_report.status(detail=True)
-        workers = await in_engine_thread(system_report.workers)(detail=True)
-        websocket_utils.notify_system_status(status)
-        websocket_utils.notify_worker_status(workers)
-
     def _schedule_jobs(self) -> None:
         """Keep one job of each kind waiting for every model that runs again by itself."""
         for model in models.Model.objects.exclude(rerun_seconds=None):
@@ -238,13 +233,3 @@ def _housekeeping() -> None:
             oldest_kept = rows.values_list("created_at", flat=True)[kept - 1 : kept]
             for created_at in oldest_kept:
                 rows.filter(created_at__lt=created_at).delete()
-
-
-async def _every(seconds: float, call: Callable[[], Any]) -> None:
-    while True:
-        try:
-            await call()
-        except Exception:
-            # One round lost is better than this work, or that beside it, standing still.
-            log.exception("%s failed; it is tried again in %s s", getattr(call, "__name__", call), seconds)
-        await asyncio.sleep(seconds)

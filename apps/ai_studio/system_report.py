@@ -6,13 +6,20 @@ import psutil
 from asgiref.sync import sync_to_async
 from msgspec import UNSET
 
-from apps.ai_studio import messages, models, present
+from apps.ai_studio import messages, models, present, websocket_utils
 from apps.ai_studio.worker import JobWorker
 from apps.streaming.health import health_report
 from apps.streaming.runtime import runtime
+from apps.streaming.threads import in_engine_thread
 from engines.market.data import MarketData
 
 STALE_FEED_SECONDS = 30.0
+
+
+async def publish() -> None:
+    """Tell everybody who watches the system."""
+    websocket_utils.notify_system_status(await status(detail=True))
+    websocket_utils.notify_worker_status(await in_engine_thread(workers)(detail=True))
 
 
 async def status(*, detail: bool) -> messages.SystemStatus:
@@ -26,7 +33,8 @@ async def status(*, detail: bool) -> messages.SystemStatus:
     return messages.SystemStatus(
         status="ok" if well else "degraded",
         broker=report["broker"]["kind"],
-        redis=report["redis"],
+        redis=report["redis"] if detail else report["redis"].partition(":")[0],
+        degraded_since=runtime().broker.status.degraded_since or UNSET,
         database=report["database"],
         feed=_feed(market, stale=stale),
         feed_age_seconds=None if age_seconds is None else round(age_seconds, 2),

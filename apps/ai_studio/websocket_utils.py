@@ -2,7 +2,7 @@
 
 Each takes a dict, or the message's own Struct of `apps.ai_studio.messages`; raises `InvalidMessage` (a `ValueError`)
 when that does not fit; inside a transaction it publishes on commit. `idempotency_key`: the same key on the same
-topic within five minutes is published once.
+topic within an hour is published once.
 """
 
 from __future__ import annotations
@@ -17,37 +17,37 @@ from apps.streaming.publishing import ObjectId, UserId, notification, publish
 from apps.streaming.validation import to_payload
 
 
-@notification
+@notification(messages.TrainingUpdate, topics.training)
 def notify_training_progress(job_id: ObjectId, progress: Any, *, idempotency_key: str | None = None) -> None:
     """Send `training_update`."""
     publish(topics.training(job_id), messages.TrainingUpdate, progress=progress, idempotency_key=idempotency_key)
 
 
-@notification
+@notification(messages.TrainingCompleted, topics.training)
 def notify_training_completed(job_id: ObjectId, result: Any, *, idempotency_key: str | None = None) -> None:
     """Send `training_completed`."""
     publish(topics.training(job_id), messages.TrainingCompleted, result=result, idempotency_key=idempotency_key)
 
 
-@notification
+@notification(messages.TrainingFailed, topics.training)
 def notify_training_failed(job_id: ObjectId, error: str, *, idempotency_key: str | None = None) -> None:
     """Send `training_failed`."""
     publish(topics.training(job_id), messages.TrainingFailed, error=error, idempotency_key=idempotency_key)
 
 
-@notification
+@notification(messages.TrainingCancelled, topics.training)
 def notify_training_cancelled(job_id: ObjectId, *, idempotency_key: str | None = None) -> None:
     """Send `training_cancelled`."""
     publish(topics.training(job_id), messages.TrainingCancelled, idempotency_key=idempotency_key)
 
 
-@notification
+@notification(messages.ModelUpdateMessage, topics.monitoring)
 def notify_model_update(model_id: ObjectId, update: Any, *, idempotency_key: str | None = None) -> None:
     """Send `model_update`."""
     publish(topics.monitoring(model_id), messages.ModelUpdateMessage, update=update, idempotency_key=idempotency_key)
 
 
-@notification
+@notification(messages.PerformanceAlertMessage, topics.monitoring)
 def notify_performance_alert(
     model_id: ObjectId, alert: Any, severity: str, *, idempotency_key: str | None = None
 ) -> None:
@@ -61,7 +61,7 @@ def notify_performance_alert(
     )
 
 
-@notification
+@notification(messages.DashboardUpdateMessage, topics.dashboard)
 def notify_dashboard_update(user_id: UserId, update: Any, *, idempotency_key: str | None = None) -> None:
     """Send `dashboard_update`: the parts that changed. Each part is a key of its own, so that none is lost when a
     client catches up."""
@@ -77,31 +77,47 @@ def notify_dashboard_update(user_id: UserId, update: Any, *, idempotency_key: st
             )
 
 
-@notification
+@notification(messages.ModelLeased, topics.marketplace)
 def notify_model_leased(user_id: UserId, lease: Any, *, idempotency_key: str | None = None) -> None:
     """Send `model_leased` to the model's owner."""
-    publish(topics.marketplace(user_id), messages.ModelLeased, lease=lease, idempotency_key=idempotency_key)
+    publish(
+        topics.marketplace(user_id), messages.ModelLeased, lease=lease, idempotency_key=idempotency_key, durable=True
+    )
 
 
-@notification
+@notification(messages.EarningsUpdate, topics.marketplace)
 def notify_earnings_update(user_id: UserId, earnings: Any, *, idempotency_key: str | None = None) -> None:
     """Send `earnings_update`."""
-    publish(topics.marketplace(user_id), messages.EarningsUpdate, earnings=earnings, idempotency_key=idempotency_key)
+    publish(
+        topics.marketplace(user_id),
+        messages.EarningsUpdate,
+        earnings=earnings,
+        idempotency_key=idempotency_key,
+        durable=True,
+    )
 
 
-@notification
+@notification(messages.ModelReviewed, topics.marketplace)
 def notify_model_review(user_id: UserId, review: Any, *, idempotency_key: str | None = None) -> None:
     """Send `model_review` to the model's owner."""
-    publish(topics.marketplace(user_id), messages.ModelReviewed, review=review, idempotency_key=idempotency_key)
+    publish(
+        topics.marketplace(user_id),
+        messages.ModelReviewed,
+        review=review,
+        idempotency_key=idempotency_key,
+        durable=True,
+    )
 
 
-@notification
+@notification(messages.ListingPublished, topics.listings)
 def notify_listing_published(listing: Any, *, idempotency_key: str | None = None) -> None:
     """Send `listing_published` to everyone on the marketplace."""
-    publish(topics.listings(), messages.ListingPublished, listing=listing, idempotency_key=idempotency_key)
+    publish(
+        topics.listings(), messages.ListingPublished, listing=listing, idempotency_key=idempotency_key, durable=True
+    )
 
 
-@notification
+@notification(messages.NewPrediction, topics.predictions)
 def notify_new_prediction(model_id: ObjectId, prediction: Any, *, idempotency_key: str | None = None) -> None:
     """Send `new_prediction`."""
     publish(
@@ -109,7 +125,7 @@ def notify_new_prediction(model_id: ObjectId, prediction: Any, *, idempotency_ke
     )
 
 
-@notification
+@notification(messages.PredictionOutcome, topics.predictions)
 def notify_prediction_outcome(model_id: ObjectId, prediction: Any, *, idempotency_key: str | None = None) -> None:
     """Send `prediction_outcome`."""
     publish(
@@ -120,7 +136,7 @@ def notify_prediction_outcome(model_id: ObjectId, prediction: Any, *, idempotenc
     )
 
 
-@notification
+@notification(messages.BacktestProgressMessage, topics.backtest)
 def notify_backtest_progress(model_id: ObjectId, progress: Any, *, idempotency_key: str | None = None) -> None:
     """Send `backtest_progress`."""
     publish(
@@ -131,25 +147,25 @@ def notify_backtest_progress(model_id: ObjectId, progress: Any, *, idempotency_k
     )
 
 
-@notification
+@notification(messages.BacktestCompleted, topics.backtest)
 def notify_backtest_completed(model_id: ObjectId, results: Any, *, idempotency_key: str | None = None) -> None:
     """Send `backtest_completed`."""
     publish(topics.backtest(model_id), messages.BacktestCompleted, results=results, idempotency_key=idempotency_key)
 
 
-@notification
+@notification(messages.BacktestFailed, topics.backtest)
 def notify_backtest_failed(model_id: ObjectId, error: str, *, idempotency_key: str | None = None) -> None:
     """Send `backtest_failed`."""
     publish(topics.backtest(model_id), messages.BacktestFailed, error=error, idempotency_key=idempotency_key)
 
 
-@notification
+@notification(messages.BacktestCancelled, topics.backtest)
 def notify_backtest_cancelled(model_id: ObjectId, *, idempotency_key: str | None = None) -> None:
     """Send `backtest_cancelled`."""
     publish(topics.backtest(model_id), messages.BacktestCancelled, idempotency_key=idempotency_key)
 
 
-@notification
+@notification(messages.SystemStatusUpdate, topics.system)
 def notify_system_status(status: Any, *, idempotency_key: str | None = None) -> None:
     """Send `system_status_update` to everyone; host and connections reach staff only."""
     payload = to_payload(messages.SystemStatus, status, "status")
@@ -164,7 +180,7 @@ def notify_system_status(status: Any, *, idempotency_key: str | None = None) -> 
         )
 
 
-@notification
+@notification(messages.WorkerStatusUpdate, topics.system)
 def notify_worker_status(workers: Any, *, idempotency_key: str | None = None) -> None:
     """Send `worker_status_update` to everyone; what each works on reaches staff only."""
     payload = to_payload(list[messages.Worker], workers, "workers")

@@ -53,6 +53,9 @@ class StreamConsumer(AsyncConsumer):
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         await receive()  # websocket.connect
+        if runtime().draining:
+            await _send_elsewhere(scope, send)
+            return
         offered = scope.get("subprotocols", ())
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if SUBPROTOCOL in offered else None})
         principal = scope["principal"]
@@ -85,6 +88,7 @@ class StreamConsumer(AsyncConsumer):
                 plain.finished()
                 pump.cancel()
             session.connection.ended(code)
+            await session.leave()
 
 
 class _Session:
@@ -126,6 +130,7 @@ class _Session:
 
     async def open(self) -> None:
         """Raises a `ProtocolError` when the user may not open this stream (now)."""
+        await self._engine.places.take(self._principal.user_id, self.connection.connection_id)
         await self._stream.authorize()
         since, refusals = parse_since(",".join(self._query.get("since", [])))
         topics = list(await self._stream.topics())
@@ -139,9 +144,13 @@ class _Session:
                     topics.append(topic)
         await self.connection.open(topics, since, self._stream.snapshot, refusals)
 
+    async def leave(self) -> None:
+        """The connection has ended: give its place back."""
+        await self._engine.places.leave(self._principal.user_id, self.connection.connection_id)
+
     async def listen(self, receive: Any) -> int:
         """Handle what the client sends until it is gone. The close code."""
-        self._engine.watch_revocations()
+        self._engine.keep_watch()
         if self._engine.draining:
             self.connection.close(SERVER_RESTARTING)
         while True:
@@ -207,6 +216,15 @@ async def reject(send: Any, refused: ProtocolError) -> None:
     message = ErrorMessage(error=refused.message, error_code=refused.error_code, timestamp=runtime().clock.now())
     await send({"type": "websocket.send", "text": encode(message).decode()})
     await send({"type": "websocket.close", "code": close.code, "reason": close.meaning})
+
+
+async def _send_elsewhere(scope: dict[str, Any], send: Any) -> None:
+    """This process drains. Before the handshake a load balancer can still ask another one."""
+    if "websocket.http.response" in scope.get("extensions", {}):
+        await send({"type": "websocket.http.response.start", "status": 503, "headers": [(b"retry-after", b"1")]})
+        await send({"type": "websocket.http.response.body", "body": b"draining\n"})
+    else:
+        await send({"type": "websocket.close", "code": SERVER_RESTARTING.code})
 
 
 async def _unknown_endpoint(scope: dict[str, Any], receive: Any, send: Any) -> None:

@@ -1,20 +1,25 @@
-"""Which feed to run, from the options of `serve`."""
+"""Which feed to run, from the options of `serve` and `run_engines`."""
 
 from __future__ import annotations
 
 import asyncio
+from argparse import ArgumentParser
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
+from django.core.management import CommandError
 
 from engines.market.calendar import IST, session_day
 from engines.market.feeds.base import Feed
-from engines.market.feeds.replay import DEFAULT_SPEED, BarFile, ReplayFeed, load_bars
+from engines.market.feeds.replay import DEFAULT_SPEED, BarFile, ReplayFeed, UnusableFile, load_bars
 from engines.market.feeds.simulated import SimulatedFeed
 
 SIMULATED, REPLAY = "simulated", "replay"
 SIMULATED_SPEED = 60.0
+MAX_BAD_ROWS_SHOWN = 10
 
 
 def shipped_bars_path() -> Path:
@@ -31,3 +36,43 @@ def replay_feed(path: Path, speed: float | None = None) -> tuple[Feed, BarFile]:
     """A replay, and what its file held. Raises `UnusableFile`."""
     file = load_bars(path)
     return ReplayFeed(file, name=path.name, sleep=asyncio.sleep, speed=speed or DEFAULT_SPEED), file
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The options that choose a feed."""
+    parser.add_argument("--feed", choices=(SIMULATED, REPLAY), help="default: simulated; with --data, replay")
+    parser.add_argument("--data", type=Path, help="bars to replay, CSV or Parquet (default: those that ship with it)")
+    parser.add_argument(
+        "--speed",
+        type=float,
+        help="market seconds per second (default: 60 simulated; 22500, a trading day per second, for replay)",
+    )
+
+
+def check_options(options: dict[str, Any]) -> None:
+    """Raises `CommandError` for options that do not go together."""
+    if options["speed"] is not None and not options["speed"] > 0:
+        raise CommandError(f"--speed must be above 0, got {options['speed']:g}")
+    if options["data"] and options["feed"] == SIMULATED:
+        raise CommandError("--data goes with --feed replay")
+
+
+def feed_maker(
+    options: dict[str, Any], say: Callable[[str], object], warn: Callable[[str], object]
+) -> tuple[Callable[[], Feed], str]:
+    """What makes the feed anew each time, and what it is. Raises `CommandError` when its file is of no use."""
+    speed = options["speed"]
+    if options["data"] is None and options["feed"] != REPLAY:
+        return lambda: simulated_feed(speed), simulated_feed(speed).description
+    path = options["data"] or shipped_bars_path()
+    try:
+        feed, file = replay_feed(path, speed)
+    except UnusableFile as error:
+        raise CommandError(str(error)) from None
+    for bad_row in file.bad_rows[:MAX_BAD_ROWS_SHOWN]:
+        warn(f"skipped {bad_row}")
+    more = len(file.bad_rows) - MAX_BAD_ROWS_SHOWN
+    if more > 0:
+        warn(f"… and {more} more rows")
+    say(f"Read {len(file.bars)} bars of {len(feed.instruments)} instruments from {path}")
+    return lambda: replay_feed(path, speed)[0], feed.description

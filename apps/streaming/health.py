@@ -14,7 +14,7 @@ from django.db import DatabaseError, connection
 
 from apps.streaming.metrics import connection_counts
 from apps.streaming.runtime import runtime
-from realtime.brokers.memory import MemoryBroker
+from realtime.brokers.base import BrokerStatus
 
 CHECK_TIMEOUT_SECONDS = 2.0
 
@@ -22,29 +22,35 @@ CHECK_TIMEOUT_SECONDS = 2.0
 async def health_report() -> dict[str, Any]:
     """Every part and its state; `status` is `ok`, `degraded` or `draining`."""
     engine = runtime()
-    database, channel_layer, redis, lag_ms = await asyncio.gather(
-        sync_to_async(_database_status)(), _channel_layer_status(), _redis_status(), _loop_lag_ms()
+    broker = engine.broker.status
+    database, channel_layer, lag_ms = await asyncio.gather(
+        sync_to_async(_database_status)(), _channel_layer_status(broker), _loop_lag_ms()
     )
-    parts = (database, channel_layer, *([redis] if settings.ENV.redis_url else []))
-    status = "draining" if engine.draining else "ok" if all(part == "ok" for part in parts) else "degraded"
-    return {
-        "status": status,
+    well = database == channel_layer == "ok" and broker.degraded_since is None
+    report = {
+        "status": "draining" if engine.draining else "ok" if well else "degraded",
         "database": database,
         "channel_layer": channel_layer,
-        "redis": redis,
-        "broker": broker_status(),
+        "redis": _redis_status(broker),
+        "broker": broker_report(broker),
         "event_loop_lag_ms": round(lag_ms, 2),
         "connections": connection_counts(),
     }
+    if broker.degraded_since is not None:
+        report["degraded_since"] = broker.degraded_since.isoformat().replace("+00:00", "Z")
+    return report
 
 
-def broker_status() -> dict[str, Any]:
-    """What the broker holds."""
-    broker = runtime().broker
-    status: dict[str, Any] = {"kind": type(broker).__name__.removesuffix("Broker").lower(), "status": "ok"}
-    if isinstance(broker, MemoryBroker):
-        status |= {"topics": broker.topic_count, "held_bytes": broker.held_bytes}
-    return status
+def broker_report(status: BrokerStatus) -> dict[str, Any]:
+    """What the broker holds, and how it is."""
+    report = {
+        "kind": status.kind,
+        "status": "ok" if status.degraded_since is None else "degraded",
+        "topics": status.topics,
+    }
+    if status.kind == "memory":
+        return {**report, "held_bytes": status.held_bytes}
+    return {**report, "queued": status.queued, "refused": status.refused}
 
 
 def _database_status() -> str:
@@ -56,34 +62,27 @@ def _database_status() -> str:
     return "ok"
 
 
-async def _channel_layer_status() -> str:
+async def _channel_layer_status(broker: BrokerStatus) -> str:
     layer = get_channel_layer()
     if layer is None:
         return "not configured"
+    if broker.degraded_since is not None:
+        return "degraded: Redis is away"
     token = secrets.token_hex(8)
     channel = await layer.new_channel()
-    await layer.send(channel, {"type": "health.check", "token": token})
     try:
-        message = await asyncio.wait_for(layer.receive(channel), CHECK_TIMEOUT_SECONDS)
+        async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+            await layer.send(channel, {"type": "health.check", "token": token})
+            message = await layer.receive(channel)
     except TimeoutError:
         return "failed: no answer"
     return "ok" if message.get("token") == token else "failed: wrong answer"
 
 
-async def _redis_status() -> str:
+def _redis_status(broker: BrokerStatus) -> str:
     if not settings.ENV.redis_url:
         return "not configured"
-    from redis.asyncio import Redis  # noqa: PLC0415 - only where Redis is configured
-    from redis.exceptions import RedisError  # noqa: PLC0415 - as above
-
-    client = Redis.from_url(settings.ENV.redis_url, socket_connect_timeout=CHECK_TIMEOUT_SECONDS, socket_timeout=2)
-    try:
-        await client.ping()
-    except (RedisError, OSError) as error:
-        return f"unreachable: {type(error).__name__}"
-    finally:
-        await client.aclose()
-    return "ok"
+    return "ok" if broker.degraded_since is None else f"away: {broker.problem}"
 
 
 async def _loop_lag_ms() -> float:

@@ -23,6 +23,17 @@ DURATION = Histogram(
 COMMANDS = Counter("sharewise_commands", "Messages received from clients.", ["stream"], registry=REGISTRY)
 REFUSED = Counter("sharewise_commands_refused", "Errors sent to clients.", ["stream", "error_code"], registry=REGISTRY)
 RESUMED = Counter("sharewise_resumes", "Topics resumed with `since`.", ["recovered"], registry=REGISTRY)
+REFUSED_PUBLICATIONS = Counter(
+    "sharewise_publications_refused", "Publications that the broker did not take, or dropped.", registry=REGISTRY
+)
+RECONNECTED = Counter("sharewise_broker_reconnects", "Lost connections to the broker's server.", registry=REGISTRY)
+REPAIRED = Counter("sharewise_gaps_repaired", "Topics read from history after a loss.", registry=REGISTRY)
+LOST = Counter("sharewise_positions_lost", "Topics whose clients had to start anew.", registry=REGISTRY)
+DEGRADED = Gauge("sharewise_broker_degraded_seconds", "How long the broker's server is away.", registry=REGISTRY)
+QUEUED = Gauge("sharewise_broker_queued", "Publications that wait for the broker's server.", registry=REGISTRY)
+OUTBOX_WAITING = Gauge("sharewise_outbox_waiting", "Publications in the transactional outbox.", registry=REGISTRY)
+OUTBOX_LAG = Gauge("sharewise_outbox_lag_seconds", "How long the oldest of them has waited.", registry=REGISTRY)
+ENGINES = Gauge("sharewise_engines_active", "1 in the process whose engines act.", registry=REGISTRY)
 REJECTED = Counter("sharewise_rejected_connections", "Connections refused while opening.", ["code"], registry=REGISTRY)
 
 
@@ -56,6 +67,18 @@ class PrometheusMetrics:
 
     def resumed(self, recovered: bool) -> None:
         RESUMED.labels(str(recovered).lower()).inc()
+
+    def refused(self, publications: int) -> None:
+        REFUSED_PUBLICATIONS.inc(publications)
+
+    def broker_reconnected(self) -> None:
+        RECONNECTED.inc()
+
+    def gap_repaired(self) -> None:
+        REPAIRED.inc()
+
+    def position_lost(self) -> None:
+        LOST.inc()
 
 
 def exposition() -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -40,13 +40,21 @@ DemoSeeder = Callable[[User, Feed], None]
 # Adds what it had to create for the test to the list; deleting that removes all of it.
 ProbeMaker = Callable[[User, list[Model]], Sequence[Probe]]
 
+HealthListener = Callable[[], Awaitable[None]]
+
 runner_factories: list[RunnerFactory] = []
 demo_seeders: list[DemoSeeder] = []
 probe_makers: list[ProbeMaker] = []
+health_listeners: list[HealthListener] = []
 
 
-def provide(*, runner: RunnerFactory, demo: DemoSeeder, probes: ProbeMaker) -> None:
-    """Called once by each app when it is ready."""
+def provide(
+    *, runner: RunnerFactory, demo: DemoSeeder, probes: ProbeMaker, on_health_change: HealthListener | None = None
+) -> None:
+    """Called once by each app when it is ready. `on_health_change` is called, in a process that serves, when its broker
+    is degraded or well again."""
+    if on_health_change is not None:
+        health_listeners.append(on_health_change)
     runner_factories.append(runner)
     demo_seeders.append(demo)
     probe_makers.append(probes)

@@ -2,37 +2,93 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import logging
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_type_hints
 
+import msgspec
 from django.db import transaction
 
+from apps.streaming import outbox
+from apps.streaming.models import OutboxEntry
 from apps.streaming.runtime import runtime
 from apps.streaming.validation import to_payload
 from realtime.errors import BrokerError, InvalidMessage, InvalidTopic
-from realtime.messages import DataMessage, encode
+from realtime.messages import DataMessage, encode, type_of
 from realtime.publication import Draft
 from realtime.topic import Topic
 
 log = logging.getLogger(__name__)
 
 MAX_IDEMPOTENCY_KEY = 128
+SETTLE_SECONDS = 1.0
 
 UserId = str | int | uuid.UUID
 ObjectId = str | int | uuid.UUID
 
 Notification = TypeVar("Notification", bound=Callable[..., None])
+
+
+class _Route(msgspec.Struct, frozen=True):
+    """What a registered function sends, and where to."""
+
+    function: Callable[..., None]
+    to: Callable[..., Topic]
+    by: str | None
+    target: str | None  # its first argument, where that names the topic's owner
+    payload: str | None  # else its first argument
+
+    def call_for(self, topic_name: str, fields: Mapping[str, Any]) -> Callable[..., None] | None:
+        """The function, ready for the message's fields, when it sends to this topic."""
+        if self.target is not None:
+            prefix = self.to("").name
+            owner = topic_name.removeprefix(prefix)
+            return functools.partial(self.function, owner) if owner and topic_name.startswith(prefix) else None
+        if self.by is None:
+            return self.function if self.to().name == topic_name else None
+        payload = fields.get(self.payload or "")
+        value = payload.get(self.by) if isinstance(payload, Mapping) else getattr(payload, self.by, None)
+        return self.function if value is not None and self.to(value).name == topic_name else None
+
+
 _notifications: dict[str, Callable[..., None]] = {}
+_routes: defaultdict[str, list[_Route]] = defaultdict(list)
 
 
-def notification(function: Notification) -> Notification:
-    """Register a `notify_*` or `broadcast_*` function for `POST /api/realtime/publish/`, and keep its promise on
-    errors: whatever is wrong with its arguments is an `InvalidMessage`."""
+def notification(
+    message: type[DataMessage], to: Callable[..., Topic], by: str | None = None
+) -> Callable[[Notification], Notification]:
+    """Register a `notify_*` or `broadcast_*` function that sends `message` to the topic `to(<its id argument>)`,
+    `to(<the payload's field `by`>)` or `to()`: for `POST /api/realtime/publish/` and for the channel layer. Also keeps
+    its promise on errors: whatever is wrong with its arguments is an `InvalidMessage`."""
 
+    def register(function: Notification) -> Notification:
+        checked = _checked(function)
+        first = next(iter(inspect.signature(function).parameters))
+        names_target = first.endswith("_id")
+        route = _Route(checked, to, by, first if names_target else None, None if names_target else first)
+        _notifications[function.__name__] = checked
+        _routes[type_of(message)].append(route)
+        return checked  # type: ignore[return-value]
+
+    return register
+
+
+def notification_for(topic_name: str, message_type: str, fields: Mapping[str, Any]) -> Callable[..., None] | None:
+    """The registered function that sends this type of message to this topic, ready for the message's fields."""
+    found = (route.call_for(topic_name, fields) for route in _routes.get(message_type, ()))
+    call = next((call for call in found if call is not None), None)
+    if call is not None:
+        _require_fit(call, f"{message_type} to {topic_name}", fields)
+    return call
+
+
+def _checked(function: Callable[..., None]) -> Callable[..., None]:
     first = next(iter(inspect.signature(function).parameters))
     names_target = first.endswith("_id")
 
@@ -54,8 +110,7 @@ def notification(function: Notification) -> Notification:
         except InvalidTopic as error:
             raise InvalidMessage(f"{function.__name__}: {error}") from None
 
-    _notifications[function.__name__] = checked
-    return checked  # type: ignore[return-value]
+    return checked
 
 
 def notifications() -> Mapping[str, Callable[..., None]]:
@@ -84,19 +139,25 @@ def publish(
     *,
     key: str | None = None,
     idempotency_key: str | None = None,
+    durable: bool = False,
     **fields: Any,
 ) -> None:
     """Validate and publish. Works in a view, task, thread, shell, and in a running event loop, without blocking.
 
-    Inside `transaction.atomic` it happens on commit, and not at all after a rollback. Raises `InvalidMessage` at
-    once; never raises for a broker's trouble, which is logged.
+    Inside `transaction.atomic` it happens on commit, and not at all after a rollback. A `durable` publication is
+    written to the outbox in that transaction, so that it happens even if the process dies right after the commit
+    (from an event loop's own thread, where nothing can be written, it is published like any other). Raises
+    `InvalidMessage` at once; never raises for a broker's trouble, which is logged.
     """
     prepared = draft(topic, message, key=key, idempotency_key=idempotency_key, **fields)
+    entry = None
+    if durable and not _in_event_loop():
+        entry, prepared = outbox.write(prepared)
     connection = transaction.get_connection()
     if connection.in_atomic_block:
-        transaction.on_commit(functools.partial(_send, prepared))
+        transaction.on_commit(functools.partial(_send, prepared, entry))
     else:
-        _send(prepared)
+        _send(prepared, entry)
 
 
 def forget(topic: Topic, key: str) -> None:
@@ -104,11 +165,26 @@ def forget(topic: Topic, key: str) -> None:
     runtime().broker.forget_soon(topic, key)
 
 
-def _send(prepared: Draft) -> None:
+def _send(prepared: Draft, entry: OutboxEntry | None) -> None:
+    engine = runtime()
     try:
-        runtime().broker.publish_soon(prepared)
+        engine.broker.publish_soon(prepared)
     except BrokerError:
         log.exception("a publication on %s was lost", prepared.topic.name)
+        return
+    if not engine.is_long_lived and not _in_event_loop():
+        # A script or a worker's child may end with its next line, and what it has only queued with it.
+        stored = engine.broker.settle(SETTLE_SECONDS)
+        if stored and entry is not None:
+            entry.delete()
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 @functools.cache
@@ -122,9 +198,13 @@ def call_notification(name: str, arguments: Mapping[str, Any]) -> None:
     function = _notifications.get(name)
     if function is None:
         raise InvalidMessage(f"notify: got {name[:60]!r}; allowed are {', '.join(sorted(_notifications))}")
+    _require_fit(function, name, arguments)
+    function(**arguments)
+
+
+def _require_fit(function: Callable[..., None], name: str, arguments: Mapping[str, Any]) -> None:
     signature = inspect.signature(function)
     try:
         signature.bind(**arguments)
     except TypeError as error:
         raise InvalidMessage(f"{name}: {error}; its arguments are {', '.join(signature.parameters)}") from None
-    function(**arguments)

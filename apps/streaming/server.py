@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
-from collections.abc import Awaitable, Callable, Sequence
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
-from apps.streaming.plugins import Runner, runner_factories
+from apps.streaming.background import keep_running
+from apps.streaming.engine_room import EngineRoom
 from apps.streaming.runtime import runtime
-from engines.market.data import MarketData
-from engines.market.feeds.base import Feed
 from realtime.transports.uvicorn import RawFrameProtocol
 
 log = logging.getLogger(__name__)
@@ -22,12 +21,12 @@ log = logging.getLogger(__name__)
 # Larger messages never reach the protocol core: uvicorn closes with 1009 itself.
 MAX_FRAME_FACTOR = 16
 GRACEFUL_SECONDS = 3
-RESTART_SECONDS = 1.0
 DRAIN_GRACE_SECONDS = 0.2
 
 
 class StreamServer(uvicorn.Server):
-    """uvicorn that says goodbye: on SIGINT and SIGTERM every client gets `reconnect`, then 1012."""
+    """uvicorn that says goodbye: on SIGINT and SIGTERM it is no longer ready, and every client gets `reconnect`, then
+    1012. A second signal ends it at once."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
@@ -35,7 +34,8 @@ class StreamServer(uvicorn.Server):
         self._captured_signals.clear()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        count = runtime().drain()
+        # Still answering: a load balancer sees from health that it should send nobody any more.
+        count = await runtime().drain()
         if count:
             log.info("asked %d clients to reconnect", count)
             await asyncio.sleep(DRAIN_GRACE_SECONDS)  # let the frames leave before the sockets are closed
@@ -54,6 +54,7 @@ def make_server(application: Any = "config.asgi:application") -> StreamServer:
         lifespan="off",
         log_level="warning",
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
+        forwarded_allow_ips="127.0.0.1,::1",
     )
     return StreamServer(config)
 
@@ -64,38 +65,32 @@ def listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=2048)
 
 
-async def serve(server: uvicorn.Server, sock: socket.socket, feed: Feed | None) -> None:
-    """Serve until a signal, with the engines on `feed` where there is one."""
-    runners: list[Runner] = []
-    tasks: list[asyncio.Task[None]] = []
-    if feed is not None:
-        market = runtime().market = MarketData(feed, runtime().clock.monotonic)
-        runners = [factory(market) for factory in runner_factories]
-        for runner in runners:
-            await runner.start()
-        tasks = _supervise([market.run, *(runner.run for runner in runners)])
+async def serve(server: uvicorn.Server, sock: socket.socket, engines: EngineRoom | None) -> None:
+    """Serve until a signal, with the engines where this process is to run them."""
+    await _beside(engines, server.serve(sockets=[sock]))
+
+
+async def run_engines(engines: EngineRoom) -> None:
+    """Run the engines without a web server until a signal."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await _beside(engines, stop.wait())
+
+
+async def _beside(engines: EngineRoom | None, work: Any) -> None:
+    engine = runtime()
+    _ = engine.hub  # listens for this loop, and so knows how the broker is
+    engine.keep_watch()
+    attending = None
+    if engines is not None:
+        await engines.attend()
+        attending = asyncio.get_running_loop().create_task(keep_running(engines.run))
     try:
-        await server.serve(sockets=[sock])
+        await work
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for runner in runners:
-            await runner.stop()
-        await runtime().broker.close()
-
-
-def _supervise(calls: Sequence[Callable[[], Awaitable[None]]]) -> list[asyncio.Task[None]]:
-    return [asyncio.get_running_loop().create_task(_keep_running(call)) for call in calls]
-
-
-async def _keep_running(call: Callable[[], Awaitable[None]]) -> None:
-    """A failing engine must not take the streams down: it is logged, and starts again."""
-    while True:
-        try:
-            await call()
-        except Exception:
-            log.exception("an engine failed; it starts again in %s s", RESTART_SECONDS)
-        else:
-            return
-        await asyncio.sleep(RESTART_SECONDS)
+        if attending is not None and engines is not None:
+            attending.cancel()
+            await asyncio.gather(attending, return_exceptions=True)
+            await engines.close()
+        await engine.close()

@@ -2,7 +2,7 @@
 
 Each takes a dict, or the message's own Struct of `apps.trading.messages`; raises `InvalidMessage` (a `ValueError`)
 when that does not fit; inside a transaction it publishes on commit. `idempotency_key`: the same key on the same
-topic within five minutes is published once.
+topic within an hour is published once.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from apps.trading import messages, topics
 from realtime.messages import type_of
 
 
-@notification
+@notification(messages.NewSignal, topics.user_signals)
 def notify_new_signal(user_id: UserId, signal: Any, *, idempotency_key: str | None = None) -> None:
     """Send `new_signal` to one user."""
     publish(topics.user_signals(user_id), messages.NewSignal, signal=signal, idempotency_key=idempotency_key)
 
 
-@notification
+@notification(messages.SignalUpdate, topics.user_signals)
 def notify_signal_update(user_id: UserId, signal: Any, *, idempotency_key: str | None = None) -> None:
     """Send `signal_update` to one user."""
     publish(topics.user_signals(user_id), messages.SignalUpdate, signal=signal, idempotency_key=idempotency_key)
 
 
-@notification
+@notification(messages.NewSignal, topics.symbol_signals, by="symbol")
 def broadcast_signal(signal: Any, *, idempotency_key: str | None = None) -> None:
     """Send `new_signal` to everyone who follows the signal's symbol."""
     payload = to_payload(messages.Signal, signal, "signal")
     publish(topics.symbol_signals(payload.symbol), messages.NewSignal, signal=payload, idempotency_key=idempotency_key)
 
 
-@notification
+@notification(messages.SignalUpdate, topics.symbol_signals, by="symbol")
 def broadcast_signal_update(signal: Any, *, idempotency_key: str | None = None) -> None:
     """Send `signal_update` to everyone who follows the signal's symbol."""
     payload = to_payload(messages.Signal, signal, "signal")
@@ -44,7 +44,7 @@ def broadcast_signal_update(signal: Any, *, idempotency_key: str | None = None) 
     )
 
 
-@notification
+@notification(messages.PortfolioUpdate, topics.portfolio)
 def notify_portfolio_update(user_id: UserId, update: Any, *, idempotency_key: str | None = None) -> None:
     """Send `portfolio_update`: a user's totals."""
     publish(
@@ -56,7 +56,7 @@ def notify_portfolio_update(user_id: UserId, update: Any, *, idempotency_key: st
     )
 
 
-@notification
+@notification(messages.PositionUpdate, topics.portfolio)
 def notify_position_update(user_id: UserId, position: Any, *, idempotency_key: str | None = None) -> None:
     """Send `position_update`: one of a user's positions."""
     payload = to_payload(messages.Position, position, "position")
@@ -69,13 +69,19 @@ def notify_position_update(user_id: UserId, position: Any, *, idempotency_key: s
     )
 
 
-@notification
+@notification(messages.TradeExecuted, topics.executions)
 def notify_trade_executed(user_id: UserId, execution: Any, *, idempotency_key: str | None = None) -> None:
     """Send `trade_executed`: a fill."""
-    publish(topics.executions(user_id), messages.TradeExecuted, execution=execution, idempotency_key=idempotency_key)
+    publish(
+        topics.executions(user_id),
+        messages.TradeExecuted,
+        execution=execution,
+        idempotency_key=idempotency_key,
+        durable=True,
+    )
 
 
-@notification
+@notification(messages.TradeFailed, topics.executions)
 def notify_trade_failed(user_id: UserId, execution: Any, error: str, *, idempotency_key: str | None = None) -> None:
     """Send `trade_failed`: an order that could not be executed, and why."""
     publish(
@@ -84,16 +90,19 @@ def notify_trade_failed(user_id: UserId, execution: Any, error: str, *, idempote
         execution=execution,
         error=error,
         idempotency_key=idempotency_key,
+        durable=True,
     )
 
 
-@notification
+@notification(messages.OrderUpdate, topics.executions)
 def notify_order_update(user_id: UserId, order: Any, *, idempotency_key: str | None = None) -> None:
     """Send `order_update`: an order's new state."""
-    publish(topics.executions(user_id), messages.OrderUpdate, order=order, idempotency_key=idempotency_key)
+    publish(
+        topics.executions(user_id), messages.OrderUpdate, order=order, idempotency_key=idempotency_key, durable=True
+    )
 
 
-@notification
+@notification(messages.SentimentUpdate, topics.sentiment)
 def notify_sentiment_update(sentiment: Any, *, idempotency_key: str | None = None) -> None:
     """Send `sentiment_update` to everyone."""
     payload = to_payload(messages.Sentiment, sentiment, "sentiment")
@@ -106,7 +115,7 @@ def notify_sentiment_update(sentiment: Any, *, idempotency_key: str | None = Non
     )
 
 
-@notification
+@notification(messages.RiskAlertRaised, topics.risk)
 def notify_risk_alert(user_id: UserId, alert: Any, severity: str, *, idempotency_key: str | None = None) -> None:
     """Send `risk_alert` with its severity: INFO, WARNING or CRITICAL."""
     publish(
@@ -115,40 +124,43 @@ def notify_risk_alert(user_id: UserId, alert: Any, severity: str, *, idempotency
         alert=alert,
         severity=severity,
         idempotency_key=idempotency_key,
+        durable=True,
     )
 
 
-@notification
+@notification(messages.AlertAcknowledged, topics.risk)
 def notify_alert_acknowledged(user_id: UserId, alert: Any, *, idempotency_key: str | None = None) -> None:
     """Send `alert_acknowledged` to all of a user's devices."""
-    publish(topics.risk(user_id), messages.AlertAcknowledged, alert=alert, idempotency_key=idempotency_key)
+    publish(
+        topics.risk(user_id), messages.AlertAcknowledged, alert=alert, idempotency_key=idempotency_key, durable=True
+    )
 
 
-@notification
+@notification(messages.PnlUpdate, topics.pnl)
 def notify_pnl_update(user_id: UserId, pnl: Any, *, idempotency_key: str | None = None) -> None:
     """Send `pnl_update`."""
     publish(topics.pnl(user_id), messages.PnlUpdate, key="pnl_update", pnl=pnl, idempotency_key=idempotency_key)
 
 
-@notification
+@notification(messages.GreeksUpdate, topics.underlying_options, by="underlying")
 def notify_greeks_update(data: Any, *, idempotency_key: str | None = None) -> None:
     """Send `greeks_update` to everyone who follows the underlying."""
     _notify_underlying(messages.GreeksUpdate, messages.GreeksData, data, idempotency_key)
 
 
-@notification
+@notification(messages.VolatilityUpdate, topics.underlying_options, by="underlying")
 def notify_volatility_update(data: Any, *, idempotency_key: str | None = None) -> None:
     """Send `volatility_update` to everyone who follows the underlying."""
     _notify_underlying(messages.VolatilityUpdate, messages.VolatilityData, data, idempotency_key)
 
 
-@notification
+@notification(messages.OptionChainUpdate, topics.underlying_options, by="underlying")
 def notify_option_chain_update(data: Any, *, idempotency_key: str | None = None) -> None:
     """Send `option_chain_update` to everyone who follows the underlying."""
     _notify_underlying(messages.OptionChainUpdate, messages.OptionChain, data, idempotency_key)
 
 
-@notification
+@notification(messages.PortfolioGreeksUpdate, topics.user_options)
 def notify_portfolio_greeks(user_id: UserId, data: Any, *, idempotency_key: str | None = None) -> None:
     """Send `portfolio_greeks`: a user's option positions together."""
     publish(

@@ -1,1 +1,1 @@
-"""Brokers: `base` is the contract; `memory` keeps it within one process, `redis` between many; `sharded` is several as one."""
+"""Brokers: `base` is the contract; `memory` keeps it within one process, `redis` between many; `sharded` joins several."""

@@ -124,7 +124,7 @@ class MemoryBroker:
             if log is not None:
                 self._count(log.values.pop(key, None), -1)
 
-    def settle(self, timeout_seconds: float) -> bool:
+    def settle(self, timeout_seconds: float) -> bool:  # noqa: ARG002 - everything is stored at once
         return True
 
     @property

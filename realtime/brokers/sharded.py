@@ -69,7 +69,8 @@ class ShardedBroker:
 
     def settle(self, timeout_seconds: float) -> bool:
         deadline = time.monotonic() + timeout_seconds
-        return all([broker.settle(max(0.0, deadline - time.monotonic())) for broker in self._brokers.values()])
+        settled = [broker.settle(max(0.0, deadline - time.monotonic())) for broker in self._brokers.values()]
+        return all(settled)
 
     @property
     def status(self) -> BrokerStatus:

@@ -16,7 +16,6 @@ from realtime.topic import Retention, RetentionRules
 
 from .conftest import Listener, draft, log_topic, state_topic
 
-
 RETENTION = RetentionRules([("short.*", Retention(3, 60))])
 
 

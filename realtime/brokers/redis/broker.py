@@ -169,7 +169,7 @@ class RedisBroker:
                 problems.append(error)
             unconfirmed.discard(index)
             if not unconfirmed:
-                _call(loop, lambda: finished.done() or finished.set_result(None))
+                _call(loop, _finish, finished)
 
         for index, draft in enumerate(drafts):
             self._put(draft, functools.partial(confirm, index))
@@ -474,6 +474,11 @@ def _call(loop: asyncio.AbstractEventLoop, call: Any, *args: Any) -> None:
         loop.call_soon_threadsafe(call, *args)
     except RuntimeError:
         log.debug("the event loop is closed: nobody is left to be told")
+
+
+def _finish(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _history(result: ReadResult) -> History:

@@ -24,8 +24,8 @@ OUT_OF_ORDER = "SHAREWISE-ORDER"
 # KEYS meta, data, publisher, idempotency
 # ARGV kind, epoch if new, number, number of the one before in this batch, tail, state key, channel, publish command,
 #      count, data ms, meta ms, idempotency ms or ''
-# Answers {epoch, offset, ms}. The ms are '0' for what an idempotency key kept from being stored again; {'', 0, '0'} when
-# this very publication was stored before, and only the answer got lost.
+# Answers {epoch, offset, ms}. The ms are '0' for what an idempotency key kept from being stored again; {'', 0, '0'}
+# when this very publication was stored before, and only the answer got lost.
 PUBLISH = f"""
 local number, before = tonumber(ARGV[3]), tonumber(ARGV[4])
 local stored = tonumber(redis.call('GET', KEYS[3]) or '0')

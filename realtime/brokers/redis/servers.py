@@ -1,8 +1,8 @@
 """A URL -> the Redis behind it: one server, a master behind Sentinels, or a Cluster.
 
-    redis://user:password@host:6379/0      rediss://… with TLS, unix:///path/to/socket
-    redis+sentinel://host1:26379,host2:26379/service/0
-    redis+cluster://host1:6379,host2:6379
+redis://user:password@host:6379/0      rediss://… with TLS, unix:///path/to/socket
+redis+sentinel://host1:26379,host2:26379/service/0
+redis+cluster://host1:6379,host2:6379
 """
 
 from __future__ import annotations

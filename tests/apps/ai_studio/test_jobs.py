@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from apps.ai_studio import models, runner, services
 from apps.ai_studio.worker import JobWorker
+from apps.streaming.background import every
 from apps.streaming.feeds import shipped_bars_path
 from engines.market.data import MarketData, MarketUpdate
 from engines.market.feeds.replay import ReplayFeed, load_bars
@@ -198,7 +199,7 @@ def test_a_stopping_server_cancels_nothing_in_the_owners_name(transactional_db, 
     assert "the server stopped" in job.error
 
 
-def test_work_by_the_clock_goes_on_after_a_failure(monkeypatch):
+def test_work_by_the_clock_goes_on_after_a_failure():
     calls = []
 
     async def sleep(seconds):
@@ -209,9 +210,8 @@ def test_work_by_the_clock_goes_on_after_a_failure(monkeypatch):
         calls.append(1)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(runner.asyncio, "sleep", sleep)
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(runner._every(1.0, fail))
+        asyncio.run(every(1.0, fail, sleep))
     assert len(calls) == 3
 
 

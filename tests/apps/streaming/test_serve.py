@@ -123,8 +123,8 @@ def test_stopping_asks_clients_to_reconnect_and_closes_with_1012_within_five_sec
     client.until("current_pnl")
     code, out, err = served.stop(how)
     assert client.close_code() == 1012
-    assert client.received[-1]["type"] == "reconnect"
-    assert 0 <= client.received[-1]["after_ms"] <= 2_000
+    (reconnect,) = [message for message in client.received if message["type"] == "reconnect"]
+    assert 0 <= reconnect["after_ms"] <= 2_000
     assert code == 0, err
     assert "Stopped." in out
 
