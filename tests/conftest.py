@@ -206,6 +206,38 @@ def _shared_redis() -> Iterator[Any]:
     server.destroy()
 
 
+@pytest.fixture(scope="session")
+def _shared_cluster() -> Iterator[Any]:
+    from tests.redis_server import RedisCluster
+
+    cluster = RedisCluster().start()
+    yield cluster
+    cluster.destroy()
+
+
+@pytest.fixture(scope="session")
+def _shared_sentinel() -> Iterator[Any]:
+    from tests.redis_server import RedisSentinel
+
+    sentinel = RedisSentinel().start()
+    yield sentinel
+    sentinel.destroy()
+
+
+@pytest.fixture
+def redis_cluster(_shared_cluster) -> Any:
+    """A running Redis Cluster of three masters, empty."""
+    _shared_cluster.flush()
+    return _shared_cluster
+
+
+@pytest.fixture
+def redis_sentinel(_shared_sentinel) -> Any:
+    """A running Redis that is found through a Sentinel, empty."""
+    _shared_sentinel.flush()
+    return _shared_sentinel
+
+
 @pytest.fixture
 def redis_server(_shared_redis) -> Any:
     """A running Redis, empty. For tests that do not stop it."""

@@ -90,3 +90,80 @@ class RedisServer:
     def destroy(self) -> None:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class RedisCluster:
+    """Three masters, one third of the slots each."""
+
+    def __init__(self) -> None:
+        self._bus_ports = [free_port() for _ in range(3)]
+        self.nodes = [RedisServer("--cluster-enabled", "yes", "--cluster-port", str(bus)) for bus in self._bus_ports]
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    def start(self) -> Self:
+        bounds = [0, 5_461, 10_923, 16_384]
+        for index, node in enumerate(self.nodes):
+            node.start()
+            node.client().execute_command("CLUSTER ADDSLOTSRANGE", bounds[index], bounds[index + 1] - 1)
+        for node, bus_port in zip(self.nodes[1:], self._bus_ports[1:], strict=True):
+            self.nodes[0].client().execute_command("CLUSTER MEET", "127.0.0.1", node.port, bus_port)
+        wait_until(lambda: all(self._knows_all(node) for node in self.nodes), "the cluster did not form", 30)
+        return self
+
+    @staticmethod
+    def _knows_all(node: RedisServer) -> bool:
+        info = node.client().execute_command("CLUSTER INFO")
+        return info["cluster_state"] == "ok" and info["cluster_known_nodes"] == "3"
+
+    def flush(self) -> None:
+        for node in self.nodes:
+            node.client().flushall()
+
+    def destroy(self) -> None:
+        for node in self.nodes:
+            node.destroy()
+
+
+class RedisSentinel:
+    """A master, and one Sentinel that watches it."""
+
+    def __init__(self) -> None:
+        self.master = RedisServer()
+        self.port = free_port()
+        self._folder = Path(tempfile.mkdtemp(prefix="sharewise-sentinel-"))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis+sentinel://127.0.0.1:{self.port}/sharewise/0"
+
+    def start(self) -> Self:
+        self.master.start()
+        configuration = self._folder / "sentinel.conf"
+        configuration.write_text(
+            f"port {self.port}\ndir {self._folder}\nsentinel monitor sharewise 127.0.0.1 {self.master.port} 1\n"
+        )
+        self._process = subprocess.Popen(
+            [require("redis-server"), configuration, "--sentinel"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_until(self._answers, "the Sentinel did not start")
+        return self
+
+    def _answers(self) -> bool:
+        try:
+            return bool(Redis(port=self.port).execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", "sharewise"))
+        except (RedisError, OSError):
+            return False
+
+    def flush(self) -> None:
+        self.master.client().flushall()
+
+    def destroy(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(10)
+        self.master.destroy()
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,1 +1,1 @@
-"""Brokers: `base` is the contract; `memory` keeps it within one process, `redis` between many; `sharded` joins several."""
+"""Brokers: `base` is the contract; `memory` keeps it in one process, `redis` between many; `sharded` joins several."""

@@ -66,7 +66,7 @@ class RedisLeases:
             client = self._connected()
             pipeline = client.pipeline(transaction=False) if self._servers.is_plain else client.pipeline()
             for group, member in places:
-                pipeline.eval(_ENTER, 1, self._prefix + group, member, _ms(seconds), _ANY_NUMBER)
+                pipeline.execute_command("EVAL", _ENTER, 1, self._prefix + group, member, _ms(seconds), _ANY_NUMBER)
             await pipeline.execute()
 
     async def leave(self, group: str, member: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from realtime.brokers.memory import MemoryBroker
 from realtime.brokers.redis import RedisBroker
+from realtime.brokers.sharded import ShardedBroker
 from realtime.clock import ManualClock, SystemClock
 from realtime.errors import BrokerClosed, InvalidTopic
 from realtime.publication import Position
@@ -19,13 +20,19 @@ from .conftest import Listener, draft, log_topic, state_topic
 RETENTION = RetentionRules([("short.*", Retention(3, 60))])
 
 
-@pytest.fixture(params=["memory", "redis"])
+def redis_broker(server):
+    return RedisBroker(server.url, SystemClock(), prefix=secrets.token_hex(4), retention=RETENTION)
+
+
+@pytest.fixture(params=["memory", "redis_server", "redis_sentinel", "redis_cluster", "sharded"])
 async def broker(request):
     if request.param == "memory":
         made = MemoryBroker(ManualClock(), retention=RETENTION)
-    else:
+    elif request.param == "sharded":
         server = request.getfixturevalue("redis_server")
-        made = RedisBroker(server.url, SystemClock(), prefix=secrets.token_hex(4), retention=RETENTION)
+        made = ShardedBroker({f"shard {n}": redis_broker(server) for n in range(3)})
+    else:
+        made = redis_broker(request.getfixturevalue(request.param))
     made.attach(Listener())
     yield made
     await made.close()

@@ -46,15 +46,21 @@ async def make(request):
     await asyncio.gather(*(broker.close() for broker in made))
 
 
-async def test_every_process_gets_what_any_process_publishes(make, redis_server):
-    one, two = make(redis_server), make(redis_server)
+@pytest.mark.parametrize("kind", ["redis_server", "redis_sentinel", "redis_cluster"])
+async def test_every_process_gets_what_any_process_publishes(make, kind, request):
+    server = request.getfixturevalue(kind)
+    one, two = make(server), make(server)
+    topics = [log_topic(f"t.{n}") for n in range(5)]  # on a Cluster, not all on one node
     for each in (one, two):
-        await each.broker.subscribe(log_topic())
+        await asyncio.gather(*(each.broker.subscribe(topic) for topic in topics))
     for n in range(50):
-        await (one if n % 2 else two).broker.publish(draft(log_topic(), n))
+        await (one if n % 2 else two).broker.publish(draft(topics[n // 10], n))
     await until(lambda: len(one.got) == len(two.got) == 50)
-    assert values(one.got) == values(two.got) == list(range(50))
-    assert [p.offset for p in one.got] == list(range(1, 51))
+    for each in (one, two):
+        for index, topic in enumerate(topics):
+            mine = [p for p in each.got if p.topic == topic]
+            assert values(mine) == list(range(10 * index, 10 * index + 10))
+            assert [p.offset for p in mine] == list(range(1, 11))
 
 
 async def test_one_subscription_per_topic_and_none_when_nobody_listens(make, redis_server):

@@ -129,7 +129,8 @@ class RedisChannelLayer(ChannelLayer):
     # Inner workings
 
     def _append(self, redis: Any, channel: str, data: bytes) -> Any:
-        return redis.eval(
+        return redis.execute_command(  # `eval` itself is not offered in a Cluster's pipeline
+            "EVAL",
             _PUT,
             1,
             self._channel_key(channel),

@@ -29,6 +29,7 @@ from realtime.topic import RetentionRules, Topic
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 1.0  # trouble shorter than this is waited out; longer is an outage
+TIMER_MARGIN_SECONDS = 0.05  # timers may ring a little early
 CHECK_SECONDS = 30.0
 RETRY_SECONDS = 0.1
 CONFIRM_SECONDS = 2.0
@@ -90,6 +91,7 @@ class RedisBroker:
         self._behind: dict[str, None] = {}
         self._behind_changed = asyncio.Event()
         self._troubles: dict[str, tuple[float, datetime, str]] = {}  # of whom: since when, and what
+        self._said_away = False
         self._serving_alone = False
         self._unplaced: list[Entry] = []
 
@@ -328,19 +330,21 @@ class RedisBroker:
     def _on_trouble(self, who: str, what: str) -> None:
         """`ears`, `reader` or `sender` has trouble, or (nothing) has it no more."""
         if not what:
-            if self._troubles.pop(who, None) is not None and not self._troubles:
-                log.info("Redis is there")
+            if self._troubles.pop(who, None) is not None and not self._troubles and self._said_away:
+                self._said_away = False
+                log.warning("Redis is back")
             return
         if who not in self._troubles:
             self._troubles[who] = (self._clock.monotonic(), self._clock.now(), what)
-            self._clock.call_later(GRACE_SECONDS, self._grace_is_over)
+            self._clock.call_later(GRACE_SECONDS + TIMER_MARGIN_SECONDS, self._grace_is_over)
 
     def _is_away(self, who: str) -> bool:
         trouble = self._troubles.get(who)
         return trouble is not None and self._clock.monotonic() - trouble[0] >= GRACE_SECONDS
 
     def _grace_is_over(self) -> None:
-        if self._is_away("ears") or self._is_away("sender"):
+        if not self._said_away and any(self._is_away(who) for who in self._troubles):
+            self._said_away = True
             log.warning("Redis is away: this process serves its own clients, and keeps what it publishes")
         if self._is_away("ears"):
             for name in list(self._ready):

@@ -66,6 +66,7 @@ class Ears:
         self._wake = asyncio.Event()
         self._wake.set()
         self._stopping = False
+        self._endpoints_moved = False
         self._ears: dict[str, _Ear] = {}
         self._endpoint_of: dict[str, str] = {}
 
@@ -96,6 +97,7 @@ class Ears:
                 try:
                     await self._bring_together()
                 except _TROUBLES as error:
+                    self._endpoints_moved = True
                     self._on_trouble(f"{type(error).__name__}: {error}")
                     await asyncio.sleep(retry_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
                     retry_seconds = min(2 * retry_seconds, LAST_RETRY_SECONDS)
@@ -107,23 +109,34 @@ class Ears:
 
     async def _bring_together(self) -> None:
         changed, self._changed = self._changed, {}
+        done: set[str] = set()
+        trouble: Exception | None = None
         try:
             wanted = {name: self._names.channel(name) for name in changed if name in self._wanted}
-            endpoints = await self._servers.endpoints_of(self._client, wanted.values())
+            endpoints = await self._servers.endpoints_of(self._client, wanted.values(), refresh=self._endpoints_moved)
+            self._endpoints_moved = False
             by_endpoint: defaultdict[str, list[str]] = defaultdict(list)
             for name, channel in wanted.items():
                 by_endpoint[endpoints[channel]].append(name)
             for endpoint, names in by_endpoint.items():
-                ear = self._ears.get(endpoint) or await self._open(endpoint)
-                self._endpoint_of.update(dict.fromkeys(names, endpoint))
-                await ear.subscribe(names)
+                try:
+                    ear = self._ears.get(endpoint) or await self._open(endpoint)
+                    self._endpoint_of.update(dict.fromkeys(names, endpoint))
+                    await ear.subscribe(names)
+                except _TROUBLES as error:
+                    trouble = error  # of one endpoint; the others go on
+                else:
+                    done.update(names)
             for name in changed:
                 # Asked again: it may have become wanted while we waited.
-                if name not in self._wanted and (endpoint := self._endpoint_of.pop(name, "-")) in self._ears:
-                    await self._ears[endpoint].unsubscribe([name])
-        except BaseException:
-            self._changed = {**changed, **self._changed}
-            raise
+                if name not in self._wanted:
+                    done.add(name)
+                    if (endpoint := self._endpoint_of.pop(name, "-")) in self._ears:
+                        await self._ears[endpoint].unsubscribe([name])
+        finally:
+            self._changed = {name: None for name in (*changed, *self._changed) if name not in done} | self._changed
+        if trouble is not None:
+            raise trouble
         self._on_trouble("")
 
     async def _open(self, endpoint: str) -> _Ear:
@@ -140,6 +153,7 @@ class Ears:
             self._subscribe_again([name for name, where in self._endpoint_of.items() if where == endpoint])
 
     def _subscribe_again(self, names: Iterable[str]) -> None:
+        self._endpoints_moved = True
         lost = [name for name in names if name in self._wanted]
         self._on_deaf(lost)
         self._changed.update(dict.fromkeys(lost))

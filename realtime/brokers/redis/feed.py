@@ -153,7 +153,7 @@ class TopicFeed:
                 continue
             self.position, self.ms = publication.position, item.ms
             settled = item.publisher == self._publisher and self._provisional.pop(item.number, None) is not None
-            if not settled:
+            if not settled or self.topic.kind is Kind.STATE:  # another process' value may have come in between
                 publications.append(publication)
         if self.position.offset < complete_up_to:
             self.position, self.ms = Position(self.position.epoch, complete_up_to), 0

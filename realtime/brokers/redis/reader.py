@@ -101,7 +101,8 @@ class Reader:
         topic, since = question.topic, question.since
         keys = self._names.keys(topic.name, topic.kind, "")
         retention = self._retention(topic.name)
-        pipeline.evalsha(
+        pipeline.execute_command(  # `evalsha` itself is not offered in a Cluster's pipeline
+            "EVALSHA",
             self._script,
             2,
             keys.meta,

@@ -176,7 +176,8 @@ class Sender:
             pipeline.hdel(keys.data, entry.key)
             return
         retention = self._retention(topic.name)
-        pipeline.evalsha(
+        pipeline.execute_command(  # `evalsha` itself is not offered in a Cluster's pipeline
+            "EVALSHA",
             self._script,
             4,
             keys.meta,

@@ -65,8 +65,14 @@ class Servers(abc.ABC):
     def async_client(self) -> Any:
         """The same for the running event loop. Its pool is bounded and waits."""
 
-    async def endpoints_of(self, client: Any, channels: Iterable[str]) -> dict[str, str]:  # noqa: ARG002
-        """Which endpoint carries the pub/sub of each channel. `client` is one of `async_client`."""
+    async def endpoints_of(
+        self,
+        client: Any,  # noqa: ARG002 - one of `async_client`, for those who have to ask
+        channels: Iterable[str],
+        *,
+        refresh: bool,  # noqa: ARG002 - as above: what was known may be wrong
+    ) -> dict[str, str]:
+        """Which endpoint carries the pub/sub of each channel."""
         return dict.fromkeys(channels, "")
 
     @abc.abstractmethod
@@ -144,8 +150,8 @@ class ClusterServers(Servers):
         nodes = [AsyncClusterNode(host, port) for host, port in self._hosts]
         return AsyncRedisCluster(startup_nodes=nodes, max_connections=POOL_CONNECTIONS, **_options(), **self._options)
 
-    async def endpoints_of(self, client: Any, channels: Iterable[str]) -> dict[str, str]:
-        await client.nodes_manager.initialize()
+    async def endpoints_of(self, client: Any, channels: Iterable[str], *, refresh: bool) -> dict[str, str]:
+        await (client.nodes_manager.initialize() if refresh else client.initialize())
         return {channel: client.get_node_from_key(channel).name for channel in channels}
 
     def connection(self, client: Any, endpoint: str) -> AsyncConnection:
