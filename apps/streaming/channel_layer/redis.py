@@ -73,6 +73,7 @@ class RedisChannelLayer(ChannelLayer):
         self._closing.set()
         listener, self._listener = self._listener, None
         if listener is not None:
+            await self._ask(lambda redis: redis.publish(self._wake_prefix, "look up, and end"), otherwise=None)
             await asyncio.to_thread(listener.join, 2 * LOOK_SECONDS)
         self._client.close()
 
