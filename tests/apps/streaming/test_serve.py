@@ -2,79 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import urllib.request
-from pathlib import Path
 
 import pytest
 
-from tests.conftest import StreamClient, wait_until
-
-ROOT = Path(__file__).parents[3]
-STOP_SECONDS = 5
-DEMO = {"email": "demo@sharewise.local", "password": "demo"}
-
-
-def manage(*arguments, tmp_path, **environment):
-    return subprocess.Popen(
-        [sys.executable, ROOT / "manage.py", *arguments],
-        cwd=tmp_path,
-        env={**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path}/db.sqlite3", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def run(*arguments, tmp_path, **environment):
-    process = manage(*arguments, tmp_path=tmp_path, **environment)
-    out, err = process.communicate(timeout=60)
-    return process.returncode, out, err
-
-
-class Served:
-    """A running `manage.py serve`."""
-
-    def __init__(self, *arguments, tmp_path, **environment):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.process = manage("serve", "--port", str(self.port), *arguments, tmp_path=tmp_path, **environment)
-        wait_until(self._answers, "serve did not start")
-
-    def _answers(self):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/", timeout=1)
-        except OSError:
-            assert self.process.poll() is None, self.process.communicate()
-            return False
-        return True
-
-    def sign_in(self):
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/api/token/", json.dumps(DEMO).encode(), {"Content-Type": "application/json"}
-        )
-        return json.load(urllib.request.urlopen(request))["access"]
-
-    def get(self, path, token):
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}{path}", headers={"Authorization": f"Bearer {token}"}
-        )
-        return json.load(urllib.request.urlopen(request))
-
-    def open(self, path, token, **query):
-        parameters = "&".join(f"{k}={v}" for k, v in {"token": token, **query}.items())
-        return StreamClient(f"ws://127.0.0.1:{self.port}/ws/{path}?{parameters}")
-
-    def stop(self, how=signal.SIGTERM):
-        self.process.send_signal(how)
-        out, err = self.process.communicate(timeout=STOP_SECONDS)
-        return self.process.returncode, out, err
+from tests.conftest import wait_until
+from tests.processes import DEMO, Served, run
 
 
 LIVE = {
