@@ -103,7 +103,8 @@ class Served:
     def post(self, path: str, body: Any, token: str | None = None, timeout: float = 30) -> Any:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         request = urllib.request.Request(self._http(path), json.dumps(body).encode(), headers)
-        return json.load(urllib.request.urlopen(request, timeout=timeout))
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            return json.loads(answer.read() or "null")
 
     def _http(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"

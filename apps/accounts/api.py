@@ -1,4 +1,4 @@
-"""`/api/token/`: sign in and refresh. `user_bearer` protects other routers."""
+"""`/api/token/`: sign in, refresh, sign out. `user_auth` protects other routers."""
 
 from __future__ import annotations
 
@@ -74,3 +74,13 @@ def refresh(request: HttpRequest, body: RefreshToken) -> Any:
     except tokens.InvalidToken as error:
         return Status(401, {"error": str(error)})
     return Status(200, {"access": pair.access, "refresh": pair.refresh})
+
+
+@router.post("/logout/", response={204: None, 401: Problem}, auth=None)
+def log_out(request: HttpRequest, body: RefreshToken) -> Any:
+    """End the login that a refresh token belongs to: its access tokens too, and its open streams within seconds."""
+    try:
+        tokens.log_out(body.refresh)
+    except tokens.InvalidToken as error:
+        return Status(401, {"error": str(error)})
+    return Status(204, None)

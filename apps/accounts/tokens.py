@@ -68,6 +68,13 @@ def refresh(token: str) -> TokenPair:
     return _pair(family)
 
 
+def log_out(refresh_token: str) -> None:
+    """End a login: its tokens are worthless from now on, and its streams close. A login that has ended already is no
+    error. Raises `InvalidToken`."""
+    claims = _decode(refresh_token, "refresh")
+    TokenFamily.objects.filter(id=claims["fam"], revoked_at=None).update(revoked_at=timezone.now())
+
+
 def verify_access(token: str) -> AccessClaims:
     """What the access token says. Raises `InvalidToken`, also when its user or family is no longer good."""
     claims = _decode(token, "access")

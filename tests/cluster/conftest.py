@@ -50,7 +50,7 @@ class System:
 
     def serve(self, *arguments: object, **variables: str) -> Served:
         options = ["--no-engines", *arguments]
-        node = Served(*options, tmp_path=self.tmp_path, port=free_port(), **self.variables, **variables)
+        node = Served(*options, tmp_path=self.tmp_path, port=free_port(), **{**self.variables, **variables})
         self.nodes.append(node)
         return node
 

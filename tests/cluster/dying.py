@@ -13,6 +13,7 @@ django.setup()
 from django.db import transaction
 
 from apps.accounts.models import User
+from apps.streaming import publishing
 from apps.trading.websocket_utils import notify_trade_executed
 
 
@@ -21,7 +22,7 @@ def die() -> None:
 
 
 def main(how: str) -> None:
-    user = User.objects.get()
+    user = User.objects.get(email="user0@example.com")
     execution = {"id": how, "order_id": "o1", "symbol": "SYM0", "side": "BUY", "quantity": 1, "price": 100.0}
     with transaction.atomic():
         if how == "killed-after-commit":
@@ -32,13 +33,20 @@ def main(how: str) -> None:
         if how == "killed-before-commit":
             die()
         if how == "killed-after-publishing":
-            # After the broker has it, and before the outbox knows.
-            from apps.streaming import publishing
+            die_once_it_is_stored()
 
-            publishing.runtime().broker.settle = lambda seconds, settle=publishing.runtime().broker.settle: (
-                settle(seconds),
-                die(),
-            )
+
+def die_once_it_is_stored() -> None:
+    """Die when the broker has the publication, and before the outbox knows."""
+    broker = publishing.runtime().broker
+    settle = broker.settle
+
+    def settle_and_die(timeout_seconds: float) -> bool:
+        settle(timeout_seconds)
+        die()
+        return True
+
+    broker.settle = settle_and_die
 
 
 if __name__ == "__main__":

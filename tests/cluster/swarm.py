@@ -1,4 +1,4 @@
-"""Many careful clients: each keeps what it got and where it stands, and comes back with `since` whenever it is cut off."""
+"""Many careful clients: each keeps what it got and where it stands, and comes back with `since` when it is cut off."""
 
 from __future__ import annotations
 

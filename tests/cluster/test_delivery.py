@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import threading
 
@@ -20,10 +21,8 @@ async def everything_arrives(swarm, published, seconds=30):
     def is_complete(client):
         return len({signal_id for signal_id, _ in client.got}) >= sum(published[client.symbol].values())
 
-    try:
+    with contextlib.suppress(AssertionError):  # `problems` says what did not arrive
         await swarm.until(lambda: all(map(is_complete, swarm.clients)), "not everything arrived", seconds)
-    except AssertionError:
-        pass  # `problems` says what did not
     await asyncio.sleep(0.5)  # time for a duplicate to come
     return [problem for client in swarm.clients for problem in problems(client, published[client.symbol])]
 

@@ -1,4 +1,4 @@
-"""Who publishes: a Celery worker, a view and a thread at once; a transaction that rolls back; a process that is killed."""
+"""Who publishes: a Celery worker, a view and a thread at once; a transaction rolled back; a process killed."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import msgspec
 
 from realtime.topic import Kind, Retention
 
-META_MARGIN_MS = 60_000
+META_MARGIN_MS = 10_000
 
 # Refusals that the scripts make themselves; redis-py hands them over as the text of a ResponseError.
 WRONG_KIND = "SHAREWISE-KIND"

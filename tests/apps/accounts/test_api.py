@@ -48,3 +48,13 @@ def test_tickets_need_a_user(user):
     access = post("/api/token/", {"email": user.email, "password": PASSWORD}).json()["access"]
     response = post("/api/realtime/ticket/", {}, Authorization=f"Bearer {access}")
     assert response.json()["expires_in"] == 30
+
+
+def test_logging_out_ends_the_login_and_no_other(user):
+    mine, others = (post("/api/token/", {"email": user.email, "password": PASSWORD}).json() for _ in range(2))
+    assert post("/api/token/logout/", {"refresh": mine["refresh"]}).status_code == 204
+    assert post("/api/token/logout/", {"refresh": mine["refresh"]}).status_code == 204
+    assert post("/api/token/refresh/", {"refresh": mine["refresh"]}).status_code == 401
+    assert post("/api/realtime/ticket/", {}, Authorization=f"Bearer {mine['access']}").status_code == 401
+    assert post("/api/realtime/ticket/", {}, Authorization=f"Bearer {others['access']}").status_code == 200
+    assert post("/api/token/logout/", {"refresh": others["access"]}).status_code == 401

@@ -12,7 +12,6 @@ import pytest
 from tests.conftest import wait_until
 from tests.processes import DEMO, Served, run
 
-
 LIVE = {
     "trading/signals/": {"new_signal", "signal_update"},
     "trading/portfolio/": {"portfolio_update"},
