@@ -1,11 +1,12 @@
 # Every target is safe to repeat. `make` alone says what there is.
 PYTHON ?= python3
 PORT ?= 8000
+SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test lint format lock clean
+.PHONY: help install install-dev run test soak lint format lock clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -19,8 +20,11 @@ run: $(VENV)/.installed ## start the server, the engines and the demo on http://
 	@$(BIN)/python manage.py serve --port $(PORT)
 
 test: install-dev ## run all tests
-	@echo "Running the tests (about three minutes) …"
+	@echo "Running the tests (about eight minutes; those of realtime/ alone: $(BIN)/python -m pytest tests/realtime) …"
 	@$(BIN)/python -m pytest
+
+soak: install-dev ## see that memory is flat: ten minutes of short-lived topics over Redis (SECONDS=… for less)
+	@$(BIN)/python -m tests.cluster.soak --seconds $(SECONDS)
 
 lint: install-dev ## check style, types and the floors of the house
 	@echo "ruff …" && $(BIN)/ruff check . && $(BIN)/ruff format --check .

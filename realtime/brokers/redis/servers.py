@@ -34,7 +34,7 @@ POOL_CONNECTIONS = 8
 SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
 CLUSTER_SCHEMES = ("redis+cluster", "rediss+cluster")
 PLAIN_SCHEMES = ("redis", "rediss", "unix")
-_NEXT_URL = re.compile(r",(?=[a-z+]+://)")
+_NEXT_URL = re.compile(r",\s*(?=[a-z+]+://)")
 
 
 def split_urls(text: str) -> list[str]:
