@@ -6,11 +6,13 @@ Read in this order:
     codec.py        a publication as bytes, the same in the stream, in the hash and on the channel
     sendqueue.py    what waits to be stored: bounded, in order, retried; no I/O
     sender.py       the thread that stores it
+    publisher.py    queue and sender: the publishing side of a process
     feed.py         one subscribed topic: what is next, what is missing, what was delivered provisionally; no I/O
     ears.py         the pub/sub connections that hear publications
     reader.py       history reads, many in one pipeline
+    listening.py    feeds, ears and reader: the listening side of an event loop
     servers.py      a URL -> one Redis, Sentinel or Cluster
-    broker.py       `RedisBroker`, which puts them together
+    broker.py       `RedisBroker`, the two sides together
 """
 
 from realtime.brokers.redis.broker import RedisBroker
