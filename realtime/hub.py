@@ -185,13 +185,15 @@ class Hub:
             subscriber.moved(topic, position)
 
     def on_lost(self, topic: Topic) -> None:
-        """The topic's log was lost, or reaches back not far enough: nobody here can go on from where they are."""
+        """The topic's log was lost, or reaches back not far enough: nobody here can go on from where they are, but for
+        those who have not yet been told where that is."""
         channel = self._channels.get(topic.name)
         if channel is None:
             return
         channel.pending = []
         channel.position = None
-        for subscriber in [*channel.live, *channel.joining]:
+        told = [subscriber for subscriber, join in channel.joining.items() if join.history is not None]
+        for subscriber in [*channel.live, *told]:
             subscriber.position_lost(topic)
 
     def _open_window(self, channel: _Channel) -> None:

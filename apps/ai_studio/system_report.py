@@ -33,7 +33,7 @@ async def status(*, detail: bool) -> messages.SystemStatus:
     return messages.SystemStatus(
         status="ok" if well else "degraded",
         broker=report["broker"]["kind"],
-        redis=report["redis"].partition(":")[0],
+        redis=report["redis"],
         degraded_since=runtime().broker.status.degraded_since or UNSET,
         database=report["database"],
         feed=_feed(market, stale=stale),

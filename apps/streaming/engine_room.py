@@ -22,10 +22,11 @@ from realtime.errors import BrokerAway
 log = logging.getLogger(__name__)
 
 LEASE = "engines"
-LEASE_SECONDS = 8.0
-RENEW_SECONDS = 1.0
-# Who cannot renew stops this long before another may begin.
-STOPPING_SECONDS = 3.0
+LEASE_SECONDS = 8.5
+RENEW_SECONDS = 0.5
+ANSWER_SECONDS = 2.0
+# Who cannot renew begins to stop this long before another may begin. A runner may take two seconds to stop.
+STOPPING_SECONDS = 5.0
 
 
 class EngineRoom:
@@ -49,18 +50,24 @@ class EngineRoom:
     async def attend(self) -> None:
         """One look at the lease: begin, go on, stop or stand by accordingly. Call it every `RENEW_SECONDS`."""
         engine = runtime()
+        asked_monotonic = engine.clock.monotonic()  # the lease runs from before the question, not after the answer
         try:
-            held = await engine.leases.hold(LEASE, engine.process_id, LEASE_SECONDS)
-        except BrokerAway:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                held = await engine.leases.hold(LEASE, engine.process_id, LEASE_SECONDS)
+        except (BrokerAway, TimeoutError):
             safe_seconds = LEASE_SECONDS - STOPPING_SECONDS
-            held = self.acts and engine.clock.monotonic() - self._renewed_monotonic < safe_seconds
+            held = self.acts and engine.clock.monotonic() - self._renewed_monotonic < safe_seconds - ANSWER_SECONDS
             if self.acts and not held:
                 log.warning("the engines pause: their lease cannot be renewed while Redis is away")
         else:
             if held:
-                self._renewed_monotonic = engine.clock.monotonic()
+                self._renewed_monotonic = asked_monotonic
         if held and not self.acts:
-            await self._begin()
+            try:
+                await self._begin()
+            except BaseException:
+                await self._let_go()
+                raise
         elif not held and self.acts:
             await self._end()
 
@@ -76,9 +83,11 @@ class EngineRoom:
 
     async def close(self) -> None:
         """Stop the engines, and let another process take over at once."""
-        if not self.acts:
-            return
-        await self._end()
+        if self.acts:
+            await self._end()
+            await self._let_go()
+
+    async def _let_go(self) -> None:
         engine = runtime()
         try:
             await engine.leases.let_go(LEASE, engine.process_id)
@@ -104,12 +113,13 @@ class EngineRoom:
 
     async def _end(self) -> None:
         tasks, self._tasks = self._tasks, []
+        runners, self._runners = self._runners, []
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for runner in self._runners:
-            await runner.stop()
+        ended = await asyncio.gather(*tasks, *(runner.stop() for runner in runners), return_exceptions=True)
+        for error in ended:
+            if isinstance(error, Exception):
+                log.error("an engine did not stop cleanly", exc_info=error)
         await in_engine_thread(lambda: None)()  # what was begun in the engines' thread has ended now
-        self._runners = []
         runtime().market = None
         ENGINES.set(0)

@@ -7,6 +7,7 @@ relay. Both use the same idempotency key, so that it is published once.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Sequence
 from datetime import timedelta
@@ -22,8 +23,10 @@ from apps.streaming.models import OutboxEntry
 from realtime.brokers.base import Broker
 from realtime.errors import BrokerAway
 from realtime.leases.base import Leases
-from realtime.publication import Draft, Position
+from realtime.publication import Draft
 from realtime.topic import Kind, Topic
+
+log = logging.getLogger(__name__)
 
 RELAY_SECONDS = 1.0
 LEFT_AFTER_SECONDS = 1.0  # younger ones are being published by whoever committed them
@@ -65,21 +68,30 @@ class OutboxRelay:
         """Publish everything that was left behind; how much that was. What the broker does not take stays."""
         published = 0
         while await database_sync_to_async(_oldest_seconds)() > LEFT_AFTER_SECONDS:
+            if self._broker.status.degraded_since is not None:
+                break  # what is queued there already would only be queued once more
             try:
                 if not await self._leases.hold(LEASE, self._process_id, LEASE_SECONDS):
                     break
             except BrokerAway:
                 break
             entries = await database_sync_to_async(_left_behind)()
-            answers = await asyncio.gather(
-                *(self._broker.publish(_draft(entry)) for entry in entries), return_exceptions=True
-            )
-            stored = [entry.pk for entry, answer in zip(entries, answers, strict=True) if isinstance(answer, Position)]
-            await database_sync_to_async(_delete)(stored)
-            published += len(stored)
-            if len(stored) < len(entries):
+            answers = await asyncio.gather(*(self._publish(entry) for entry in entries))
+            done = [entry.pk for entry, is_done in zip(entries, answers, strict=True) if is_done]
+            await database_sync_to_async(_delete)(done)
+            published += len(done)
+            if len(done) < len(entries):
                 break
         return published
+
+    async def _publish(self, entry: OutboxEntry) -> bool:
+        """Whether the entry is done with: stored, or never to be."""
+        try:
+            draft = Draft(Topic(entry.topic, Kind(entry.kind)), bytes(entry.body), entry.key, entry.idempotency_key)
+            return await self._broker.publish(draft) is not None
+        except ValueError:  # no such kind, or `InvalidTopic`: it would be refused again and again
+            log.exception("the outbox held a publication that nobody can take: %s", entry)
+            return True
 
 
 def _oldest_seconds() -> float:
@@ -99,7 +111,3 @@ def _left_behind() -> Sequence[OutboxEntry]:
 
 def _delete(ids: Sequence[int]) -> None:
     OutboxEntry.objects.filter(pk__in=ids).delete()
-
-
-def _draft(entry: OutboxEntry) -> Draft:
-    return Draft(Topic(entry.topic, Kind(entry.kind)), bytes(entry.body), entry.key, entry.idempotency_key)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_type_hints
 
 import msgspec
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 from apps.streaming import outbox
 from apps.streaming.models import OutboxEntry
@@ -168,15 +168,20 @@ def forget(topic: Topic, key: str) -> None:
 def _send(prepared: Draft, entry: OutboxEntry | None) -> None:
     engine = runtime()
     try:
-        engine.broker.publish_soon(prepared)
+        accepted = engine.broker.publish_soon(prepared)
     except BrokerError:
         log.exception("a publication on %s was lost", prepared.topic.name)
         return
-    if not engine.is_long_lived and not _in_event_loop():
-        # A script or a worker's child may end with its next line, and what it has only queued with it.
-        stored = engine.broker.settle(SETTLE_SECONDS)
-        if stored and entry is not None:
+    if engine.is_long_lived or _in_event_loop():
+        return
+    # A script or a worker's child may end with its next line, and what it has only queued with it.
+    stored = engine.broker.settle(SETTLE_SECONDS) and accepted
+    # What a process without Redis stores, it stores for nobody: a server's relay publishes it for everybody.
+    if stored and entry is not None and engine.broker.status.kind != "memory":
+        try:
             entry.delete()
+        except DatabaseError:
+            log.exception("an outbox entry that was published stays for the relay, which will not publish it again")
 
 
 def _in_event_loop() -> bool:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 import numpy as np
+from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -131,6 +132,7 @@ def active_alerts(user_id: str) -> list[messages.RiskAlert]:
     return [present.risk_alert(row) for row in rows[:RECENT]]
 
 
+@transaction.atomic
 def acknowledge_alert(user_id: str, alert_id: str) -> messages.RiskAlert | None:
     """Mark one of the user's alerts as seen, and tell all of the user's devices. None: the user has no such alert."""
     try:

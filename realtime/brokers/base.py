@@ -78,9 +78,10 @@ class Broker(Protocol):
         """Append many, in order; they reach the hub in one pass. Raises as `publish`."""
         ...
 
-    def publish_soon(self, draft: Draft) -> None:
+    def publish_soon(self, draft: Draft) -> bool:
         """Publish from any thread, with or without an event loop; never waits for a network. Drafts of one thread
-        keep their order. Raises `BrokerClosed`, and nothing else: an outage is the broker's problem."""
+        keep their order. False: an outage has filled the queue, and the draft is lost (counted and logged). Raises
+        `BrokerClosed`, and nothing else: an outage is the broker's problem."""
         ...
 
     def forget_soon(self, topic: Topic, key: str) -> None:

@@ -115,8 +115,9 @@ class MemoryBroker:
     async def publish_many(self, drafts: Sequence[Draft]) -> list[Position]:
         return self._publish(drafts)
 
-    def publish_soon(self, draft: Draft) -> None:
+    def publish_soon(self, draft: Draft) -> bool:
         self._publish((draft,))
+        return True
 
     def forget_soon(self, topic: Topic, key: str) -> None:
         with self._lock:

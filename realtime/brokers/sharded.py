@@ -61,8 +61,8 @@ class ShardedBroker:
                 positions[index] = position
         return positions
 
-    def publish_soon(self, draft: Draft) -> None:
-        self.broker_of(draft.topic.name).publish_soon(draft)
+    def publish_soon(self, draft: Draft) -> bool:
+        return self.broker_of(draft.topic.name).publish_soon(draft)
 
     def forget_soon(self, topic: Topic, key: str) -> None:
         self.broker_of(topic.name).forget_soon(topic, key)

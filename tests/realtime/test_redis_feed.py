@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime.brokers.redis.codec import Received, decode, tail
+from realtime.brokers.redis.codec import NO_ONCE, Received, decode, tail
 from realtime.brokers.redis.feed import ReadResult, TopicFeed
 from realtime.publication import Draft, Position, Publication
 from realtime.topic import Kind
@@ -47,7 +47,7 @@ class Redis:
     def store(self, publisher: bytes, number: int, what: Any) -> None:
         position = Position("e", len(self.log) + 1)
         placed = Publication(self.topic, what.body, what.key, position)
-        item = Received(placed, 1_000 + position.offset, publisher, number)
+        item = Received(placed, 1_000 + position.offset, publisher, number, NO_ONCE)
         self.log.append(item)
         self.on_its_way.append(item)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import functools
 import os
 import weakref
@@ -83,9 +84,9 @@ class RedisBroker:
         self._require_open()
         return await self._publisher.publish_many(drafts)
 
-    def publish_soon(self, draft: Draft) -> None:
+    def publish_soon(self, draft: Draft) -> bool:
         self._require_open()
-        self._publisher.publish(draft)
+        return self._publisher.publish(draft)
 
     def forget_soon(self, topic: Topic, key: str) -> None:
         self._publisher.forget(topic, key)
@@ -138,4 +139,11 @@ def _after_fork_in_child() -> None:
         broker.after_fork()
 
 
+def _settle_at_exit() -> None:
+    """A process that ends owes what it has queued a last, short chance."""
+    for broker in list(_brokers):
+        broker.settle(CLOSE_SECONDS)
+
+
 os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_settle_at_exit)

@@ -1,36 +1,51 @@
-"""A publication as bytes: `<epoch> <offset> <ms> <publisher> <number> <key length> <key><body>`.
+"""A publication as bytes: `<epoch> <offset> <ms> <publisher> <number> <once> <key length> <key><body>`.
 
-The script writes the first three, the process that publishes the rest (the tail); a key length of -1 means no key.
+The script writes the first three, the process that publishes the rest (the tail). `once` is a digest of the idempotency
+key, or `-`; a key length of -1 means no key.
 """
 
 from __future__ import annotations
+
+import hashlib
 
 import msgspec
 
 from realtime.publication import Draft, Position, Publication
 from realtime.topic import Topic
 
+NO_ONCE = b"-"
+
 
 class Received(msgspec.Struct):
-    """A publication as Redis has it. `publisher` and `number` tell a process its own."""
+    """A publication as Redis has it. `publisher` and `number` tell a process its own; `once` tells it what it has
+    published too, and another process stored first."""
 
     publication: Publication
     ms: int
     publisher: bytes
     number: int
+    once: bytes
 
 
 def tail(draft: Draft, publisher: bytes, number: int) -> bytes:
     """What the publishing process says of a publication."""
     key = None if draft.key is None else draft.key.encode()
-    return b"%b %d %d %b%b" % (publisher, number, -1 if key is None else len(key), key or b"", draft.body)
+    length = -1 if key is None else len(key)
+    return b"%b %d %b %d %b%b" % (publisher, number, once_of(draft), length, key or b"", draft.body)
+
+
+def once_of(draft: Draft) -> bytes:
+    """A digest of the draft's idempotency key, `-` where it has none."""
+    if draft.idempotency_key is None:
+        return NO_ONCE
+    return hashlib.blake2b(draft.idempotency_key.encode(), digest_size=12).hexdigest().encode()
 
 
 def decode(topic: Topic, message: bytes) -> Received:
     """Raises `ValueError` when it is not one of ours."""
-    epoch, offset, ms, publisher, number, key_length, rest = message.split(b" ", 6)
+    epoch, offset, ms, publisher, number, once, key_length, rest = message.split(b" ", 7)
     length = int(key_length)
     key = None if length < 0 else rest[:length].decode()
     body = rest if length <= 0 else rest[length:]
     publication = Publication(topic, body, key, Position(epoch.decode(), int(offset)))
-    return Received(publication, int(ms), publisher, int(number))
+    return Received(publication, int(ms), publisher, int(number), once)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from realtime.brokers.redis.codec import Received
+from realtime.brokers.redis.codec import NO_ONCE, Received, once_of
 from realtime.publication import Draft, History, Position, Publication, conflate
 from realtime.topic import Kind, Topic
 
@@ -55,7 +55,7 @@ class TopicFeed:
         self._highest_offset = 0
         self._held: list[Received] = []
         self._provisional: dict[int, Publication] = {}
-        self._provisional_keys: set[str] = set()
+        self._provisional_once: dict[bytes, int] = {}
         self._provisional_count = 0
 
     @property
@@ -80,6 +80,11 @@ class TopicFeed:
         """Somebody read the topic up to here before it was subscribed: what comes later is owed."""
         self.position = self.position or position
 
+    def has_reached(self, position: Position) -> bool:
+        """Whether everything up to there was delivered."""
+        here = self.position
+        return here is not None and here.epoch == position.epoch and here.offset >= position.offset
+
     def out_of_step(self) -> None:
         """Publications may have been missed: hold back what comes until `catch_up`."""
         self.in_step = False
@@ -100,10 +105,11 @@ class TopicFeed:
 
     def deliver_provisionally(self, number: int, draft: Draft) -> Publication | None:
         """A publication of this process, for those who listen here. None when they have it already."""
-        if number in self._provisional or draft.idempotency_key in self._provisional_keys:
+        once = once_of(draft)
+        if number in self._provisional or once in self._provisional_once:
             return None
-        if draft.idempotency_key is not None:
-            self._provisional_keys.add(draft.idempotency_key)
+        if once != NO_ONCE:
+            self._provisional_once[once] = number
         self._provisional_count += 1
         publication = Publication(draft.topic, draft.body, draft.key, self._local_position())
         self._provisional[number] = publication
@@ -152,7 +158,7 @@ class TopicFeed:
                 self._hold(item)
                 continue
             self.position, self.ms = publication.position, item.ms
-            settled = item.publisher == self._publisher and self._provisional.pop(item.number, None) is not None
+            settled = self._settle(item)
             if not settled or self.topic.kind is Kind.STATE:  # another process' value may have come in between
                 publications.append(publication)
         if self.position.offset < complete_up_to:
@@ -180,10 +186,16 @@ class TopicFeed:
         epoch = self.position.epoch if self.position else self._away_epoch
         return Position(epoch, self._highest_offset, self._provisional_count)
 
+    def _settle(self, item: Received) -> bool:
+        """Whether those who listen here have it already: this process delivered it provisionally, or the same
+        publication (by its idempotency key) that another process stored first."""
+        number = item.number if item.publisher == self._publisher else self._provisional_once.get(item.once, 0)
+        return self._provisional.pop(number, None) is not None
+
     def _settle_count(self) -> None:
         if not self._provisional:
             self._provisional_count = 0
-            self._provisional_keys.clear()
+            self._provisional_once.clear()
 
     def _hold(self, item: Received) -> None:
         if len(self._held) >= MAX_HELD:

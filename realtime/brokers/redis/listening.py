@@ -96,17 +96,23 @@ class Listening:
     async def read(self, topic: Topic, since: Position | None) -> History:
         feed = self._feeds.get(topic.name) or self._new_feed(topic)
         while not feed.has_provisional:  # until those have their places, only this process knows them
+            if self._is_away("ears") or self._is_away("reader"):
+                break  # known: nobody needs to wait for an answer
             try:
                 result = await self._reader.read(Question(topic, since))
+                feed.begin_at(result.position)
+                if not feed.has_reached(result.position):
+                    # What this history holds must not be delivered once more after its reader has gone live.
+                    await self._bring_into_step(feed)
             except BrokerAway as away:
                 self._on_trouble("reader", str(away))
-                if self._is_away("reader"):
-                    break
+                if topic.name in self._feeds:
+                    self._fall_behind(topic.name)  # goes on asking, and notices when there are answers again
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 self._on_trouble("reader", "")
-                feed.begin_at(result.position)
-                return _history(result)
+                if feed.has_reached(result.position):
+                    return _history(result)
         return feed.local_view(since)
 
     @property
@@ -193,7 +199,8 @@ class Listening:
                 continue
             if position is not None and outcome.ms:
                 placed = Publication(entry.topic, entry.draft.body, entry.draft.key, position)
-                received = codec.Received(placed, outcome.ms, self._publisher.process_id.encode(), entry.number)
+                me, once = self._publisher.process_id.encode(), codec.once_of(entry.draft)
+                received = codec.Received(placed, outcome.ms, me, entry.number, once)
                 self._take(feed, feed.receive(received), publications)
             elif outcome.error is not None or position is not None:
                 feed.forget_provisional(entry.number)
@@ -285,26 +292,27 @@ class Listening:
     async def _catch_up(self, name: str) -> str:
         """Why it failed, and is tried again; or nothing."""
         feed = self._feeds.get(name)
-        if feed is None:
-            return ""
+        if feed is not None:
+            try:
+                await self._bring_into_step(feed)
+            except BrokerAway as away:
+                self._fall_behind(name)
+                return str(away)
+            self._now_ready(name)
+        return ""
+
+    async def _bring_into_step(self, feed: TopicFeed) -> None:
+        """Read what follows the feed's position, and deliver it. Raises `BrokerAway`."""
         was_in_step = feed.in_step
-        try:
-            result = await self._reader.read(
-                Question(feed.topic, feed.position, feed.ms, content=feed.position is not None)
-            )
-        except BrokerAway as away:
-            self._fall_behind(name)
-            return str(away)
-        if self._feeds.get(name) is not feed:
-            return ""
+        result = await self._reader.read(
+            Question(feed.topic, feed.position, feed.ms, content=feed.position is not None)
+        )
         delivery = feed.catch_up(result)
         if not was_in_step or delivery.publications:
             self._metrics.gap_repaired()
         publications: list[Publication] = []
         self._take(feed, delivery, publications)
         self._hand_over(publications)
-        self._now_ready(name)
-        return ""
 
     async def _check_regularly(self) -> None:
         """A quiet topic whose last publication got lost would stay behind unnoticed."""

@@ -78,16 +78,17 @@ class Publisher:
         """Why nothing can be stored now; empty while all is well."""
         return self._sender.trouble
 
-    def publish(self, draft: Draft, confirmed: Confirmed | None = None) -> None:
-        """Queue it. `confirmed` is called once it is stored, or will never be."""
+    def publish(self, draft: Draft, confirmed: Confirmed | None = None) -> bool:
+        """Queue it; False when the queue is full. `confirmed` is called once it is stored, or will never be."""
         entry = self.queue.put(draft.topic, draft, draft.key, confirmed, self._on_placed)
         self._sender.ensure_running()
         if entry is not None:
             self._metrics.published(1)
-            return
+            return True
         self._refused("were refused")
         if confirmed is not None:
             confirmed(None, None)
+        return False
 
     async def publish_many(self, drafts: Sequence[Draft]) -> list[Position | None]:
         """Queue them, and wait for a moment until they are stored. Raises what a refused one was refused with."""

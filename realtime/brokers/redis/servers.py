@@ -165,8 +165,9 @@ def connect(url: str) -> Servers:
     if parts.scheme in PLAIN_SCHEMES:
         try:
             return PlainServers(url)
-        except ValueError as error:
-            raise InvalidBrokerUrl(f"{parts.scheme}://…: {error}") from None
+        except ValueError:  # its text may hold a part of the password
+            expected = f"expected {parts.scheme}://user:password@host:6379/0 (special characters as %2F)"
+            raise InvalidBrokerUrl(f"{parts.scheme}://…: {expected}") from None
     if parts.scheme not in (*SENTINEL_SCHEMES, *CLUSTER_SCHEMES):
         allowed = ", ".join((*PLAIN_SCHEMES, *SENTINEL_SCHEMES, *CLUSTER_SCHEMES))
         raise InvalidBrokerUrl(f"the scheme {parts.scheme!r} is not allowed; allowed are {allowed}")
@@ -185,7 +186,7 @@ def connect(url: str) -> Servers:
         return ClusterServers(hosts, options)
     service, _, database = parts.path.strip("/").partition("/")
     if not service or not (database or "0").isdigit():
-        raise InvalidBrokerUrl(f"expected {parts.scheme}://host:26379,…/service/database, got the path {parts.path!r}")
+        raise InvalidBrokerUrl(f"expected {parts.scheme}://host:26379,…/service/database")
     return SentinelServers(hosts, service, int(database or 0), options)
 
 
@@ -194,7 +195,7 @@ def _host(text: str, default_port: int, scheme: str) -> tuple[str, int]:
     if not host:
         host, port = port, str(default_port)
     if not host or not port.isdigit():
-        raise InvalidBrokerUrl(f"{scheme}://…: expected host:port, got {text!r}")
+        raise InvalidBrokerUrl(f"{scheme}://…: expected host:port,host:port after the last @")
     return host.strip("[]"), int(port)
 
 
