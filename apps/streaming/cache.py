@@ -6,22 +6,19 @@ on with its own, rather than refusing everybody.
 
 from __future__ import annotations
 
-import logging
 import pickle
-import time
 from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 from django.core.cache.backends.locmem import LocMemCache
-from redis.exceptions import RedisClusterException, RedisError
 
-from realtime.brokers.redis.servers import connect, split_urls
+from apps.streaming.shared_redis import shared_redis
+from realtime.brokers.redis.servers import split_urls
 
-log = logging.getLogger(__name__)
-
-AWAY_SECONDS = 1.0  # how long Redis is not asked again after it did not answer
+# One call: a key that expires in between would be counted up without ever expiring.
+_INCREMENT = "if redis.call('EXISTS', KEYS[1]) == 0 then return nil end return redis.call('INCRBY', KEYS[1], ARGV[1])"
 
 
 class SharedCache(BaseCache):
@@ -30,9 +27,8 @@ class SharedCache(BaseCache):
     def __init__(self, name: str, params: dict[str, Any]) -> None:
         super().__init__(params)
         self._prefix = f"{settings.ENV.redis_prefix}:cache:{name}:"
-        self._redis = connect(split_urls(settings.ENV.redis_url)[0]).sync_client()
+        self._redis = shared_redis(split_urls(settings.ENV.redis_url)[0])
         self._own = LocMemCache(name, params)
-        self._away_until = 0.0
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
         def ask(redis: Any) -> Any:
@@ -73,10 +69,10 @@ class SharedCache(BaseCache):
 
     def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
         def ask(redis: Any) -> int:
-            name = self._full(key, version)
-            if not redis.exists(name):
+            counted = redis.eval(_INCREMENT, 1, self._full(key, version), delta)
+            if counted is None:
                 raise ValueError(f"there is no key {key!r} to count up")
-            return int(redis.incrby(name, delta))
+            return int(counted)
 
         return int(self._either(ask, lambda own: own.incr(key, delta, version)))
 
@@ -101,13 +97,7 @@ class SharedCache(BaseCache):
         return self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
 
     def _either(self, ask: Callable[[Any], Any], alone: Callable[[LocMemCache], Any]) -> Any:
-        if time.monotonic() >= self._away_until:
-            try:
-                return ask(self._redis)
-            except (RedisError, RedisClusterException, OSError) as error:
-                log.warning("Redis is away (%s): the cache of this process stands in", type(error).__name__)
-                self._away_until = time.monotonic() + AWAY_SECONDS
-        return alone(self._own)
+        return self._redis.ask(ask, lambda: alone(self._own))
 
 
 def _dump(value: Any) -> Any:

@@ -1,4 +1,5 @@
-"""ASGI middleware: puts the `Principal`, or the reason why there is none, into the scope of a WebSocket."""
+"""ASGI middleware: attaches the process to its broker; puts a WebSocket's `Principal`, or why there is none, into its
+scope."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from channels.middleware import BaseMiddleware
 from channels.sessions import SessionMiddlewareStack
 
 from apps.streaming.authentication import authenticate
+from apps.streaming.runtime import runtime
 from realtime.errors import NotAuthenticated
 
 
@@ -20,6 +22,19 @@ class StreamAuthMiddleware(BaseMiddleware):
             scope["principal"] = await authenticate(scope)
         except NotAuthenticated as refused:
             scope["principal"] = refused
+        return await self.inner(scope, receive, send)
+
+
+class Attached:
+    """Begins to listen with the first request of any kind, so that also under Daphne health tells the truth and what
+    other processes left behind is published."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Any:
+        if scope["type"] != "lifespan":
+            runtime().attach()
         return await self.inner(scope, receive, send)
 
 

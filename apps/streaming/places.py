@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
 
 from apps.streaming.background import Background
+from realtime.brokers.base import Broker
 from realtime.errors import BrokerAway, TooManyConnections
 from realtime.leases.base import Leases
-
-log = logging.getLogger(__name__)
 
 PLACE_SECONDS = 15.0  # how long the places of a killed process stay taken
 RENEW_SECONDS = 5.0
@@ -17,8 +16,9 @@ RENEW_SECONDS = 5.0
 class ConnectionPlaces:
     """While the leases' server is away, only the connections of this process are counted (by the hub)."""
 
-    def __init__(self, leases: Leases, limit: int) -> None:
+    def __init__(self, leases: Leases, broker: Broker, limit: int) -> None:
         self._leases = leases
+        self._broker = broker
         self._limit = limit
         self._held: dict[tuple[str, str], None] = {}
         self._renewal = Background(self._renew, RENEW_SECONDS)
@@ -26,10 +26,10 @@ class ConnectionPlaces:
     async def take(self, user_id: str, connection_id: str) -> None:
         """Raises `TooManyConnections`. Give it back with `leave`."""
         place = (_group(user_id), connection_id)
-        try:
-            taken = await self._leases.enter(*place, PLACE_SECONDS, self._limit)
-        except BrokerAway:
-            taken = True
+        taken = True
+        if self._broker.status.degraded_since is None:  # else nobody need wait: renewing takes the place later
+            with contextlib.suppress(BrokerAway):
+                taken = await self._leases.enter(*place, PLACE_SECONDS, self._limit)
         if not taken:
             raise TooManyConnections(f"you have {self._limit} connections, which is as many as are allowed")
         self._held[place] = None
@@ -38,19 +38,15 @@ class ConnectionPlaces:
     async def leave(self, user_id: str, connection_id: str) -> None:
         place = (_group(user_id), connection_id)
         if self._held.pop(place, "absent") is None:
-            try:
+            with contextlib.suppress(BrokerAway):  # it runs out by itself
                 await self._leases.leave(*place)
-            except BrokerAway:
-                log.debug("a connection's place runs out by itself")
 
     async def stop(self) -> None:
         await self._renewal.stop()
 
     async def _renew(self) -> None:
-        try:
+        with contextlib.suppress(BrokerAway):  # they are taken again when Redis is back
             await self._leases.stay(list(self._held), PLACE_SECONDS)
-        except BrokerAway:
-            log.debug("places could not be renewed; they are taken again when Redis is back")
 
 
 def _group(user_id: str) -> str:

@@ -54,7 +54,7 @@ class Runtime:
         self.broker, self.leases = _broker_and_leases(environment, self.clock, self.metrics)
         QUEUED.set_function(lambda: self.broker.status.queued)
         DEGRADED.set_function(self._degraded_seconds)
-        self.places = ConnectionPlaces(self.leases, self.limits.connections_per_user)
+        self.places = ConnectionPlaces(self.leases, self.broker, self.limits.connections_per_user)
         self.relay = OutboxRelay(self.broker, self.leases, self.process_id)
         self.health_watch = HealthWatch(self.broker)
         self.market: MarketData | None = None
@@ -77,6 +77,12 @@ class Runtime:
             self._hub = Hub(self.broker, self.clock, self.metrics, window_seconds=self._window_seconds)
             self._watch = RevocationWatch(self._hub)
         return self._hub
+
+    def attach(self) -> None:
+        """Serve from the running loop: hear what others publish, and keep watch. At no cost when it does already."""
+        if self._hub is None or self._loop is not asyncio.get_running_loop():
+            _ = self.hub
+            self.keep_watch()
 
     def keep_watch(self) -> None:
         """Keep looking for users and tokens that are no longer good while anyone is connected, for publications that a

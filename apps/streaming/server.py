@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 MAX_FRAME_FACTOR = 16
 GRACEFUL_SECONDS = 3
 DRAIN_GRACE_SECONDS = 0.2
+HURRY_POLL_SECONDS = 0.1
 
 
 class StreamServer(uvicorn.Server):
@@ -29,13 +30,18 @@ class StreamServer(uvicorn.Server):
     1012. A second signal ends it at once."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.force_exit = self.should_exit
         super().handle_exit(sig, frame)
         # uvicorn raises the signal again at its end, which would kill us before the engines have stopped.
         self._captured_signals.clear()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Still answering: a load balancer sees from health that it should send nobody any more.
-        count = await runtime().drain()
+        draining = asyncio.create_task(runtime().drain())
+        while not draining.done() and not self.force_exit:
+            await asyncio.wait((draining,), timeout=HURRY_POLL_SECONDS)
+        draining.cancel()
+        count = 0 if self.force_exit else await draining
         if count:
             log.info("asked %d clients to reconnect", count)
             await asyncio.sleep(DRAIN_GRACE_SECONDS)  # let the frames leave before the sockets are closed
@@ -80,8 +86,7 @@ async def run_engines(engines: EngineRoom) -> None:
 
 async def _beside(engines: EngineRoom | None, work: Any) -> None:
     engine = runtime()
-    _ = engine.hub  # listens for this loop, and so knows how the broker is
-    engine.keep_watch()
+    engine.attach()
     attending = None
     if engines is not None:
         await engines.attend()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 0.2
+ORPHAN_SECONDS = 1.0
 RESTART_SECONDS = 1.0  # a worker that dies at once is not started more often than this
 STOP_SECONDS = 30.0  # beside the time that draining takes
 
@@ -31,8 +33,8 @@ class Workers:
         self._stopping = threading.Event()
 
     def run(self) -> None:
-        """Until SIGINT or SIGTERM; then every worker drains and ends."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        """Until SIGINT, SIGTERM or SIGHUP; then every worker drains and ends."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: self._stopping.set())
         self._processes = [self._start() for _ in range(self._count)]
         while not self._stopping.wait(WATCH_SECONDS):
@@ -60,3 +62,14 @@ class Workers:
         )
         self._started[process.pid] = time.monotonic()
         return process
+
+
+def end_with(parent_id: int) -> None:
+    """In a worker: end as on SIGTERM when the process that started it is gone, or nobody could take its port again."""
+
+    def watch() -> None:
+        while os.getppid() == parent_id:
+            time.sleep(ORPHAN_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -38,6 +39,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1
 """
 _ANY_NUMBER = 2**53
+PLACES_PER_PIPELINE = 200
 
 
 class RedisLeases:
@@ -64,10 +66,15 @@ class RedisLeases:
     async def stay(self, places: Iterable[tuple[str, str]], seconds: float) -> None:
         with _away():
             client = self._connected()
-            pipeline = client.pipeline(transaction=False) if self._servers.is_plain else client.pipeline()
-            for group, member in places:
-                pipeline.execute_command("EVAL", _ENTER, 1, self._prefix + group, member, _ms(seconds), _ANY_NUMBER)
-            await pipeline.execute()
+            script = await client.script_load(_ENTER)
+            left = iter(places)
+            # A few at a time: packing tens of thousands of commands would hold the event loop up.
+            while chunk := list(itertools.islice(left, PLACES_PER_PIPELINE)):
+                pipeline = client.pipeline(transaction=False) if self._servers.is_plain else client.pipeline()
+                for group, member in chunk:
+                    key = self._prefix + group
+                    pipeline.execute_command("EVALSHA", script, 1, key, member, _ms(seconds), _ANY_NUMBER)
+                await pipeline.execute()
 
     async def leave(self, group: str, member: str) -> None:
         with _away():

@@ -100,9 +100,12 @@ class Swarm:
             await asyncio.sleep(0.05)
 
     async def stop(self) -> None:
+        """Raises what a client failed with."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                raise outcome
 
 
 def published_of(results: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:

@@ -82,7 +82,7 @@ async def test_a_redis_that_is_away_for_ten_seconds_and_keeps_its_data_costs_not
     swarm = Swarm([node.port for node in nodes], tokens, 10)
     await swarm.start()
     for n in range(2):
-        system.publish(f"p{n}", list(tokens), 20, 25)
+        system.publish(f"p{n}", list(tokens), 20, 16)
     symbols = list(tokens)
     through_nodes = 0
 
@@ -94,7 +94,7 @@ async def test_a_redis_that_is_away_for_ten_seconds_and_keeps_its_data_costs_not
         through_nodes += 1
 
     await publish_through_nodes()
-    await asyncio.sleep(3)
+    await asyncio.sleep(1)
     await asyncio.to_thread(system.redis.stop)
     for _ in range(10):
         await publish_through_nodes()
@@ -123,8 +123,8 @@ async def test_a_redis_that_comes_back_empty_makes_every_client_start_anew(syste
     nodes = [system.serve() for _ in range(2)]
     swarm = Swarm([node.port for node in nodes], tokens, 10)
     await swarm.start()
-    system.publish("p0", list(tokens), 40, 20)
-    await asyncio.sleep(3)
+    system.publish("p0", list(tokens), 40, 16)
+    await asyncio.sleep(2)
     await asyncio.to_thread(lambda: system.redis.stop(lose_data=True))
     await asyncio.sleep(10)
     before = {client: len(client.got) for client in swarm.clients}
@@ -157,8 +157,8 @@ async def test_a_paused_redis_keeps_no_publisher_waiting_and_gets_everything_lat
     swarm = Swarm([node.port], tokens, 5)
     await swarm.start()
     for n in range(2):
-        system.publish(f"p{n}", list(tokens), 100, 26)
-    await asyncio.sleep(3)
+        system.publish(f"p{n}", list(tokens), 100, 24)
+    await asyncio.sleep(2)
     memory = node.memory_bytes()
     await asyncio.to_thread(system.redis.pause)
     await asyncio.sleep(20)

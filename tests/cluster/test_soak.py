@@ -6,7 +6,7 @@ import pytest
 
 from tests.cluster.soak import soak, verdict
 
-SECONDS = 50
+SECONDS = 42
 
 
 @pytest.mark.timeout(150)

@@ -44,6 +44,9 @@ class ChannelLayer(BaseChannelLayer):
         super().__init__(expiry=expiry, capacity=capacity)
         self.channel_capacity = self.compile_capacities(channel_capacity or {})
         self.group_expiry = group_expiry
+        self._become_another_process()
+
+    def _become_another_process(self) -> None:
         self.client_id = secrets.token_hex(8)
         self._waiting: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
         self._waiting_lock = threading.Lock()

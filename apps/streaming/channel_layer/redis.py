@@ -7,23 +7,22 @@ While Redis is away messages are dropped, and logged: a channel layer is at-most
 from __future__ import annotations
 
 import asyncio
-import logging
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.conf import settings
-from redis.exceptions import RedisClusterException, RedisError
 
 from apps.streaming.channel_layer.base import LOOK_SECONDS, ChannelLayer
-from realtime.brokers.redis.servers import connect, split_urls
-
-log = logging.getLogger(__name__)
+from apps.streaming.shared_redis import shared_redis
+from realtime.brokers.redis.servers import split_urls
 
 THREADS = 8
-_AWAY = (RedisError, RedisClusterException, OSError)
+_layers: weakref.WeakSet[RedisChannelLayer] = weakref.WeakSet()
 
 # Entries are "<expires at, ms> <message>".
 # KEYS channel; ARGV ms to live, capacity, message, channel to wake
@@ -60,14 +59,22 @@ class RedisChannelLayer(ChannelLayer):
 
     def __init__(self, *args: object, url: str | None = None, prefix: str | None = None, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self._servers = connect(url or split_urls(settings.ENV.redis_url)[0])
+        self._redis = shared_redis(url or split_urls(settings.ENV.redis_url)[0])
         self._prefix = f"{prefix or settings.ENV.redis_prefix}:layer:"
-        self._wake_prefix = f"{self._prefix}{self._servers.database}:wake:"
-        self._client = self._servers.sync_client()
+        self._wake_prefix = f"{self._prefix}{self._redis.servers.database}:wake:"
+        self._start_threads()
+        _layers.add(self)
+
+    def _start_threads(self) -> None:
+        """Anew in a forked process, which has none of its parent's threads, and is another receiver."""
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="channel-layer")
         self._start_lock = threading.Lock()
         self._listener: threading.Thread | None = None
         self._closing = threading.Event()
+
+    def after_fork(self) -> None:
+        self._become_another_process()
+        self._start_threads()
 
     async def close(self) -> None:
         self._closing.set()
@@ -75,7 +82,6 @@ class RedisChannelLayer(ChannelLayer):
         if listener is not None:
             await self._ask(lambda redis: redis.publish(self._wake_prefix, "look up, and end"), otherwise=None)
             await asyncio.to_thread(listener.join, 2 * LOOK_SECONDS)
-        self._client.close()
 
     async def close_pools(self) -> None:
         """As `close`, under the name that channels_redis gave it."""
@@ -113,7 +119,7 @@ class RedisChannelLayer(ChannelLayer):
             if not members:
                 return
             redis.zremrangebyscore(self._group_key(group), "-inf", time.time())
-            pipeline = redis.pipeline(transaction=False) if self._servers.is_plain else redis.pipeline()
+            pipeline = self._redis.pipeline(redis)
             for member in members:
                 self._append(pipeline, member.decode(), data)
             pipeline.execute()
@@ -142,14 +148,8 @@ class RedisChannelLayer(ChannelLayer):
         )
 
     async def _ask(self, call: Callable[[Any], Any], *, otherwise: Any) -> Any:
-        def guarded() -> Any:
-            try:
-                return call(self._client)
-            except _AWAY as error:
-                log.warning("the channel layer's Redis is away (%s): a message was dropped", type(error).__name__)
-                return otherwise
-
-        return await asyncio.get_running_loop().run_in_executor(self._threads, guarded)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._redis.ask, call, lambda: otherwise)
 
     def _ensure_listening(self) -> None:
         if self._listener is not None and self._listener.is_alive():
@@ -163,15 +163,15 @@ class RedisChannelLayer(ChannelLayer):
     def _listen(self) -> None:
         """Wake who waits here when something was put on its channel. What is missed meanwhile is found by looking."""
         while not self._closing.is_set():
-            try:
-                with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
-                    pubsub.psubscribe(self._wake_prefix + "*")
-                    while not self._closing.is_set():
-                        message = pubsub.get_message(timeout=LOOK_SECONDS)
-                        if message is not None:
-                            self._wake(message["channel"].decode().removeprefix(self._wake_prefix))
-            except _AWAY:
-                self._closing.wait(LOOK_SECONDS)
+            self._redis.ask(self._listen_until_closed, lambda: self._closing.wait(LOOK_SECONDS))
+
+    def _listen_until_closed(self, redis: Any) -> None:
+        with redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+            pubsub.psubscribe(self._wake_prefix + "*")
+            while not self._closing.is_set():
+                message = pubsub.get_message(timeout=LOOK_SECONDS)
+                if message is not None:
+                    self._wake(message["channel"].decode().removeprefix(self._wake_prefix))
 
     def _channel_key(self, channel: str) -> str:
         return f"{self._prefix}channel:{channel}"
@@ -182,3 +182,11 @@ class RedisChannelLayer(ChannelLayer):
     @staticmethod
     def _ms(seconds: float) -> int:
         return max(1, int(seconds * 1_000))
+
+
+def _after_fork_in_child() -> None:
+    for layer in list(_layers):
+        layer.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -61,6 +61,6 @@ def test_without_redis_a_process_goes_on_with_its_own(make, own_redis):
     assert cache.get("key") == 1
     assert cache.incr("key") == 2
     own_redis.start()
-    cache._away_until = 0.0  # a second has passed
+    cache._redis._away_until = 0.0  # a second has passed
     cache.set("key", 7, 60)
     assert make(own_redis.url).get("key") == 7

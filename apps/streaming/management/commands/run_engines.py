@@ -6,11 +6,12 @@ from typing import Any
 
 import uvloop
 from django.conf import settings
-from django.core.management import BaseCommand, CommandError, call_command
+from django.core.management import BaseCommand, CommandError
 from django.core.management.base import CommandParser
 
 from apps.streaming import feeds
 from apps.streaming.engine_room import LEASE_SECONDS, EngineRoom
+from apps.streaming.migrating import migrate
 from apps.streaming.server import run_engines
 
 
@@ -33,7 +34,7 @@ class Command(BaseCommand):
             )
         make_feed, description = feeds.feed_maker(options, self.stdout.write, self.stderr.write)
         self.stdout.write("Applying migrations …")
-        call_command("migrate", verbosity=0, interactive=False)
+        migrate()
         self.stdout.write(f"Engines: on the {description}, once the lease is ours. Stop with Ctrl-C.")
         self.stdout.flush()
         uvloop.run(run_engines(EngineRoom(make_feed)))

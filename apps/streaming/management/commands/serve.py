@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import sys
 from argparse import SUPPRESS
@@ -10,14 +11,15 @@ from typing import Any
 
 import uvloop
 from django.conf import settings
-from django.core.management import BaseCommand, CommandError, call_command
+from django.core.management import BaseCommand, CommandError
 from django.core.management.base import CommandParser
 
 from apps.streaming import feeds
 from apps.streaming.demo import DEMO_EMAIL, DEMO_PASSWORD, ensure_demo_user
 from apps.streaming.engine_room import EngineRoom
+from apps.streaming.migrating import migrate
 from apps.streaming.server import listen, make_server, serve
-from apps.streaming.workers import Workers
+from apps.streaming.workers import Workers, end_with
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class Command(BaseCommand):
                 "--workers above 1 needs REDIS_URL: without it, a process delivers to its own clients only"
             )
         if options["worker_of"] is not None:
+            end_with(os.getppid())
             self._serve(socket.socket(fileno=options["worker_of"]), options)
             return
         try:
@@ -61,7 +64,7 @@ class Command(BaseCommand):
             ) from None
         engines = "off" if options["no_engines"] else f"on the {self._make_feed(options)[1]}"
         self.stdout.write("Applying migrations …")
-        call_command("migrate", verbosity=0, interactive=False)
+        migrate()
         port = sock.getsockname()[1]
         self.stdout.write(self.style.SUCCESS(f"ShareWise is at http://{_shown_host(options['host'])}:{port}/"))
         if settings.DEBUG:
