@@ -99,8 +99,33 @@ def test_workers_share_a_port_and_what_one_publishes_reaches_the_clients_of_all(
     code, _, err = node.stop()
     assert code == 0, err
     assert "Traceback" not in err, err
-    assert not any(worker.is_running() for worker in workers)
+    assert not any(map(runs, workers))
     assert {client.close_code() for client in clients} <= {1012, 1006}
+
+
+@pytest.mark.timeout(60)
+def test_workers_end_when_the_process_that_started_them_is_killed(system):
+    node = system.serve("--workers", "2")
+    workers = psutil.Process(node.process.pid).children()
+    node.kill()
+    wait_until(lambda: not any(map(runs, workers)), "the workers stayed", 20)
+
+
+def runs(process):
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.timeout(60)
+def test_a_second_signal_does_not_wait_for_the_draining(system):
+    tokens = system.seed(1)
+    node = system.serve(DRAIN_SECONDS="300")
+    client = node.open("trading/pnl/", tokens["SYM0"])
+    client.until("current_pnl")
+    node.process.send_signal(signal.SIGTERM)
+    client.until("reconnect")
+    code, _, err = node.stop()
+    assert code == 0, err
+    assert client.close_code() in {1012, 1006}
 
 
 def test_workers_and_run_engines_need_redis(tmp_path, django_db_setup):

@@ -81,6 +81,17 @@ def test_what_is_rolled_back_is_not_published_and_what_is_committed_is_once_even
 
 
 @pytest.mark.timeout(60)
+def test_a_script_with_an_event_loop_of_its_own_and_a_forked_child_publish_before_they_end(system):
+    tokens = system.seed(1)
+    node = system.serve()
+    client = node.open("trading/signals/", tokens["SYM0"])
+    client.until("recent_signals")
+    system.python("tests.cluster.short_lived", 10)
+    got = {client.until("new_signal")["signal"]["id"] for _ in range(30)}
+    assert got == {f"{name}:{n}" for name in ("loop", "layer", "child") for n in range(10)}
+
+
+@pytest.mark.timeout(60)
 def test_the_embedded_profile_publishes_after_a_restart_what_it_had_committed(tmp_path, django_db_setup):
     from tests.cluster.conftest import System
 

@@ -4,6 +4,7 @@ import pytest
 
 from realtime.errors import TooManyConnections
 from realtime.hub import DEFAULT_WINDOW_SECONDS
+from realtime.publication import Position, Publication
 
 from .conftest import House, draft, log_topic, state_topic
 
@@ -99,3 +100,31 @@ async def test_joining_while_the_last_listener_leaves_loses_nothing():
         await house.broker.publish(draft(log_topic(), 1))
         house.clock.advance(1)
         assert len(transport.of_type("item")) == 1
+
+
+async def test_a_lost_position_sends_everybody_away_but_who_was_not_yet_told_one(house):
+    _, told = await house.open(log_topic())
+    _, elsewhere = await house.open(log_topic("other"))
+    read = house.broker.read
+
+    async def lose_while_reading(topic, since=None):
+        house.hub.on_lost(topic)
+        return await read(topic, since)
+
+    house.broker.read = lose_while_reading
+    _, joining = await house.open(log_topic(), user_id="8")
+    assert told.closed[0] == 4010
+    assert joining.closed is elsewhere.closed is None
+
+
+async def test_when_provisional_publications_get_their_places_clients_are_told_where_they_stand(house):
+    _, transport = await house.open(log_topic())
+    position = await house.broker.publish(draft(log_topic(), 1))
+    provisional = Publication(log_topic(), b'{"type":"item","value":2}', None, Position(position.epoch, 1, 1))
+    house.hub.on_publications([provisional])
+    house.clock.advance(1)
+    assert "offset" not in transport.of_type("item")[-1]
+    assert house.hub.position(log_topic()) == position
+    house.hub.on_settled(log_topic(), Position(position.epoch, 2))
+    assert transport.of_type("heartbeat")[-1]["offsets"] == {"t.log": 2}
+    assert house.hub.position(log_topic()).offset == 2

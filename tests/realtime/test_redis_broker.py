@@ -330,3 +330,43 @@ async def test_threads_share_one_connection(make, redis_server):
     await asyncio.to_thread(lambda: [thread.join() for thread in threads])
     assert len(redis_server.client().client_list()) <= before + 2
     assert (await one.broker.read(log_topic())).position.offset == 1_000
+
+
+async def test_what_a_reader_was_given_is_not_delivered_to_it_once_more(make, redis_server):
+    one, two = make(redis_server), make(redis_server)
+    await one.broker.subscribe(log_topic())
+    held = hold_messages(one)
+    await two.broker.publish_many([draft(log_topic(), n) for n in (1, 2, 3)])
+    await until(lambda: len(held) == 3)
+    history = await one.broker.read(log_topic())
+    assert history.position.offset == 3
+    assert values(one.got) == [1, 2, 3]  # before its reader goes live, not after
+    one.broker._listening._on_messages(held)
+    assert values(one.got) == [1, 2, 3]
+
+
+def hold_messages(each):
+    """What is heard stays on the way."""
+    held = []
+    for ear in each.broker._listening._ears._ears.values():
+        ear._on_messages = held.extend
+    return held
+
+
+async def test_what_two_processes_publish_once_is_delivered_once_also_during_an_outage(make, own_redis):
+    own_redis.start()
+    one, two = make(own_redis), make(own_redis)
+    for each in (one, two):
+        await each.broker.subscribe(log_topic())
+    await one.broker.publish(draft(log_topic(), "before"))
+    await until(lambda: len(two.got) == 1)
+    own_redis.stop()
+    for each in (one, two):  # as the process that commits, and the relay of another
+        each.broker.publish_soon(draft(log_topic(), "fact", idempotency_key="k"))
+    await until(lambda: values(one.got) == values(two.got) == ["before", "fact"])
+    own_redis.start()
+    await until(lambda: one.broker.status.queued == two.broker.status.queued == 0)
+    await one.broker.publish(draft(log_topic(), "after"))
+    await until(lambda: len(one.got) >= 3 and len(two.got) >= 3)
+    assert values(one.got) == values(two.got) == ["before", "fact", "after"]
+    assert one.got[-1].offset == 3

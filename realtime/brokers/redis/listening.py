@@ -202,7 +202,8 @@ class Listening:
                 me, once = self._publisher.process_id.encode(), codec.once_of(entry.draft)
                 received = codec.Received(placed, outcome.ms, me, entry.number, once)
                 self._take(feed, feed.receive(received), publications)
-            elif outcome.error is not None or position is not None:
+            elif outcome.error is not None or (position is not None and feed.has_reached(position)):
+                # Refused, or published before by somebody else; what was not yet heard is recognised when it is.
                 feed.forget_provisional(entry.number)
         self._hand_over(publications)
         then()

@@ -41,7 +41,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--workers", type=int, default=1, metavar="N", help="server processes on this port (default: 1)"
         )
-        parser.add_argument("--worker-of", type=int, help=SUPPRESS)  # the listening socket's file descriptor
+        # The process that started it, and the file descriptor of its listening socket.
+        parser.add_argument("--worker-of", type=int, nargs=2, help=SUPPRESS)
 
     def handle(self, **options: Any) -> None:
         feeds.check_options(options)
@@ -53,8 +54,9 @@ class Command(BaseCommand):
                 "--workers above 1 needs REDIS_URL: without it, a process delivers to its own clients only"
             )
         if options["worker_of"] is not None:
-            end_with(os.getppid())
-            self._serve(socket.socket(fileno=options["worker_of"]), options)
+            parent_id, descriptor = options["worker_of"]
+            end_with(parent_id)
+            self._serve(socket.socket(fileno=descriptor), options)
             return
         try:
             sock = listen(options["host"], options["port"])
@@ -91,7 +93,7 @@ class Command(BaseCommand):
 
 def _worker_command() -> list[str]:
     """The command line of this process, for a worker of it; the socket's file descriptor is still to be added."""
-    return [*sys.argv, "--worker-of"]
+    return [*sys.argv, "--worker-of", str(os.getpid())]
 
 
 def _shown_host(host: str) -> str:
