@@ -26,7 +26,7 @@ LEASE_SECONDS = 8.5
 RENEW_SECONDS = 0.5
 ANSWER_SECONDS = 2.0
 # Who cannot renew begins to stop this long before another may begin. A runner may take two seconds to stop.
-STOPPING_SECONDS = 5.0
+STOPPING_SECONDS = 3.5
 
 
 class EngineRoom:
@@ -51,12 +51,13 @@ class EngineRoom:
         """One look at the lease: begin, go on, stop or stand by accordingly. Call it every `RENEW_SECONDS`."""
         engine = runtime()
         asked_monotonic = engine.clock.monotonic()  # the lease runs from before the question, not after the answer
+        deadline_monotonic = self._renewed_monotonic + LEASE_SECONDS - STOPPING_SECONDS
+        patience_seconds = min(ANSWER_SECONDS, deadline_monotonic - asked_monotonic) if self.acts else ANSWER_SECONDS
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(patience_seconds):
                 held = await engine.leases.hold(LEASE, engine.process_id, LEASE_SECONDS)
         except (BrokerAway, TimeoutError):
-            safe_seconds = LEASE_SECONDS - STOPPING_SECONDS
-            held = self.acts and engine.clock.monotonic() - self._renewed_monotonic < safe_seconds - ANSWER_SECONDS
+            held = self.acts and engine.clock.monotonic() + RENEW_SECONDS < deadline_monotonic
             if self.acts and not held:
                 log.warning("the engines pause: their lease cannot be renewed while Redis is away")
         else:

@@ -73,9 +73,8 @@ async def test_a_holder_that_cannot_renew_stops_well_before_another_may_begin(ho
             stopped_after = (tenth + 1) / 10
             break
     assert stopped_after is not None
-    # It may take a whole answer's time to find out, and then this long to stop.
-    assert stopped_after + module.ANSWER_SECONDS + module.STOPPING_SECONDS <= module.LEASE_SECONDS + 0.2
-    assert stopped_after > 1  # a short cut does not stop it
+    assert stopped_after + module.STOPPING_SECONDS <= module.LEASE_SECONDS
+    assert stopped_after > 4  # a short cut does not stop it
 
 
 async def test_a_standby_does_not_begin_because_redis_is_away(house, room):
