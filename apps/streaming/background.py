@@ -24,11 +24,14 @@ class Background:
         if self._task is None or self._task.done() or self._task.get_loop() is not loop:
             self._task = loop.create_task(every(self._pause_seconds, self._call))
 
-    async def stop(self) -> None:
+    async def stop(self) -> bool:
+        """End it. Whether it ran on this loop."""
         task, self._task = self._task, None
-        if task is not None and task.get_loop() is asyncio.get_running_loop():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        if task is None or task.get_loop() is not asyncio.get_running_loop():
+            return False
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return True
 
 
 async def every(

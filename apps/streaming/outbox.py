@@ -14,6 +14,7 @@ from datetime import timedelta
 
 import msgspec
 from channels.db import database_sync_to_async
+from django.db import DatabaseError
 from django.db.models import Count, Min
 from django.utils import timezone
 
@@ -62,12 +63,17 @@ class OutboxRelay:
         self._work.ensure_running()
 
     async def stop(self) -> None:
-        await self._work.stop()
+        """End, and leave nothing behind that was published: the next process need not publish it again."""
+        if await self._work.stop():
+            try:
+                await self.relay(left_after_seconds=0.0)
+            except DatabaseError:
+                log.exception("what is in the outbox stays for the next process")
 
-    async def relay(self) -> int:
+    async def relay(self, left_after_seconds: float = LEFT_AFTER_SECONDS) -> int:
         """Publish everything that was left behind; how much that was. What the broker does not take stays."""
         published = 0
-        while await database_sync_to_async(_oldest_seconds)() > LEFT_AFTER_SECONDS:
+        while await database_sync_to_async(_oldest_seconds)() > left_after_seconds:
             if self._broker.status.degraded_since is not None:
                 break  # what is queued there already would only be queued once more
             try:
@@ -75,7 +81,7 @@ class OutboxRelay:
                     break
             except BrokerAway:
                 break
-            entries = await database_sync_to_async(_left_behind)()
+            entries = await database_sync_to_async(_left_behind)(left_after_seconds)
             answers = await asyncio.gather(*(self._publish(entry) for entry in entries))
             done = [entry.pk for entry, is_done in zip(entries, answers, strict=True) if is_done]
             await database_sync_to_async(_delete)(done)
@@ -103,9 +109,9 @@ def _oldest_seconds() -> float:
     return seconds
 
 
-def _left_behind() -> Sequence[OutboxEntry]:
+def _left_behind(left_after_seconds: float) -> Sequence[OutboxEntry]:
     return list(
-        OutboxEntry.objects.filter(created_at__lt=timezone.now() - timedelta(seconds=LEFT_AFTER_SECONDS))[:BATCH]
+        OutboxEntry.objects.filter(created_at__lt=timezone.now() - timedelta(seconds=left_after_seconds))[:BATCH]
     )
 
 

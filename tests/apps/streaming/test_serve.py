@@ -72,6 +72,7 @@ def test_a_second_start_finds_everything_and_debug_off_has_no_demo(tmp_path, dja
         code, out, err = served.stop()
         assert code == 0, err
         assert "Read 7404 bars of 5 instruments" in out
+        assert _counts(tmp_path)["outbox"] == 0  # the demo's first orders were published, and it knows
     production = {"DEBUG": "0", "SECRET_KEY": "s" * 50, "ALLOWED_HOSTS": "127.0.0.1"}
     (tmp_path / "production").mkdir()
     served = Served("--no-engines", tmp_path=tmp_path / "production", **production)
@@ -107,7 +108,7 @@ def test_test_websockets_on_a_server_of_its_own(tmp_path, django_db_setup):
     assert re.search(r"trading\.fno .* yes .* yes .* yes .* ms", out)
     assert "Broker: memory, ok" in out
     assert "Redis: not configured" in out
-    assert _counts(tmp_path) == {"models": 0, "jobs": 0, "logins": 0, "accounts": 0, "users": 0}
+    assert _counts(tmp_path) == {"models": 0, "jobs": 0, "logins": 0, "accounts": 0, "users": 0, "outbox": 0}
 
 
 def test_test_websockets_on_a_running_server(tmp_path, django_db_setup):
@@ -144,6 +145,7 @@ def _counts(tmp_path):
         "logins": "accounts_tokenfamily",
         "accounts": "trading_account",
         "users": "accounts_user",
+        "outbox": "streaming_outboxentry",
     }
     with sqlite3.connect(tmp_path / "db.sqlite3") as database:
         return {name: database.execute(f"select count(*) from {table}").fetchone()[0] for name, table in tables.items()}

@@ -29,6 +29,7 @@ from apps.accounts.models import TokenFamily, User
 from apps.streaming.api import service_token
 from apps.streaming.demo import DEMO_EMAIL, ensure_demo_user
 from apps.streaming.health import health_report
+from apps.streaming.models import OutboxEntry
 from apps.streaming.plugins import Probe, probe_makers
 from apps.streaming.publishing import call_notification
 from apps.streaming.registry import streams
@@ -37,6 +38,7 @@ from realtime.errors import InvalidMessage
 from realtime.messages import type_of
 
 TIMEOUT_SECONDS = 10.0
+PROBE_KEY = "probe-"
 _OBJECT = "<"
 
 
@@ -87,6 +89,7 @@ class Command(BaseCommand):
         finally:
             for row in reversed(created):
                 row.delete()
+            OutboxEntry.objects.filter(idempotency_key__startswith=PROBE_KEY).delete()
         self._print(rows, health)
         if not all(row.passed for row in rows):
             sys.exit(1)
@@ -162,7 +165,7 @@ async def _check(  # noqa: PLR0917 - one caller
         while json.loads(await socket.recv())["type"] != "pong":
             pass
         started = time.perf_counter()
-        arguments = {**probe.arguments, "idempotency_key": f"probe-{secrets.token_hex(8)}"}
+        arguments = {**probe.arguments, "idempotency_key": PROBE_KEY + secrets.token_hex(8)}
         await asyncio.to_thread(publish, probe.notify, arguments)
         while not _matches(json.loads(await socket.recv()), probe):
             pass
