@@ -47,6 +47,10 @@ class Draft(msgspec.Struct, frozen=True):
             raise InvalidTopic(f"a publication on the state topic {self.topic.name!r} needs a key")
         if self.topic.kind is Kind.LOG and self.key is not None:
             raise InvalidTopic(f"a publication on the log topic {self.topic.name!r} takes no key, got {self.key!r}")
+        try:
+            f"{self.key}{self.idempotency_key}".encode()
+        except UnicodeEncodeError:
+            raise InvalidTopic(f"a key of a publication on {self.topic.name!r} is not valid Unicode") from None
 
 
 class Publication:

@@ -12,6 +12,7 @@ from redis import Redis
 
 from realtime.brokers.redis import RedisBroker
 from realtime.clock import SystemClock
+from realtime.errors import InvalidTopic
 from realtime.publication import Position
 from realtime.topic import Retention, RetentionRules
 
@@ -370,3 +371,31 @@ async def test_what_two_processes_publish_once_is_delivered_once_also_during_an_
     await until(lambda: len(one.got) >= 3 and len(two.got) >= 3)
     assert values(one.got) == values(two.got) == ["before", "fact", "after"]
     assert one.got[-1].offset == 3
+
+
+async def test_a_topic_that_is_of_another_kind_harms_no_other(make, redis_server):
+    one, two = make(redis_server), make(redis_server)
+    await two.broker.publish(draft(state_topic("x"), 1))
+    with pytest.raises(InvalidTopic, match="state topic"):
+        await one.broker.subscribe(log_topic("x"))
+    await one.broker.subscribe(log_topic())
+    lose_messages(one, 1)
+    await two.broker.publish_many([draft(log_topic(), n) for n in (1, 2)])
+    await until(lambda: values(one.got) == [1, 2])
+
+
+async def test_what_comes_after_a_hole_reaches_nobody_who_misses_what_was_in_it(make, redis_server):
+    one = make(redis_server, retention=RetentionRules(default=Retention(3, 60)))
+    two = make(redis_server, retention=RetentionRules(default=Retention(3, 60)))
+    await one.broker.subscribe(log_topic())
+    order = []
+    one.listener.on_lost = lambda topic: order.append("lost")
+    one.listener.on_publications = lambda publications: order.extend(values(publications))
+    await two.broker.publish(draft(log_topic(), 1))
+    await until(lambda: order == [1])
+    lose_messages(one, 10)
+    await two.broker.publish_many([draft(log_topic(), n) for n in range(2, 13)])
+    await until(lambda: "lost" in order)
+    await two.broker.publish(draft(log_topic(), "after"))
+    await until(lambda: order[-1] == "after")
+    assert order.index("lost") == 1

@@ -52,11 +52,13 @@ class TopicFeed:
         self._away_epoch = away_epoch
         self._joined_blindly = False
         self._left_epochs: set[str] = set()  # what still arrives of them is of a log that is no more
+        self._doubted_epochs: set[str] = set()
         self._highest_offset = 0
         self._held: list[Received] = []
         self._provisional: dict[int, Publication] = {}
         self._provisional_once: dict[bytes, int] = {}
         self._provisional_count = 0
+        self._last_own_number = 0  # of those of this process that came back; they come in order
 
     @property
     def has_provisional(self) -> bool:
@@ -91,7 +93,7 @@ class TopicFeed:
 
     def catch_up(self, result: ReadResult) -> Delivery:
         """Take the history after `position`, and what was held back meanwhile."""
-        held, self._held = self._held, []
+        held, self._held = self._without_old_epochs(self._held, result.position.epoch), []
         before, self.position = self.position, self.position or result.position
         self.in_step = True
         self._highest_offset = max(self._highest_offset, result.position.offset)
@@ -101,12 +103,20 @@ class TopicFeed:
         delivery = self._go_on(result.items, complete_up_to=result.position.offset)
         return self._and_then(delivery, self._go_on(held))
 
+    def _without_old_epochs(self, held: list[Received], epoch: str) -> list[Received]:
+        """What is held of another epoch than Redis answers with may be newer than the answer; what still is of another
+        one at the next answer is older."""
+        others = {item.publication.position.epoch for item in held} - {epoch}
+        self._left_epochs |= others & self._doubted_epochs
+        self._doubted_epochs = others - self._left_epochs
+        return [item for item in held if item.publication.position.epoch not in self._left_epochs]
+
     # While Redis is away
 
     def deliver_provisionally(self, number: int, draft: Draft) -> Publication | None:
         """A publication of this process, for those who listen here. None when they have it already."""
         once = once_of(draft)
-        if number in self._provisional or once in self._provisional_once:
+        if number <= self._last_own_number or number in self._provisional or once in self._provisional_once:
             return None
         if once != NO_ONCE:
             self._provisional_once[once] = number
@@ -151,6 +161,7 @@ class TopicFeed:
             publication, position = item.publication, self.position
             same_epoch = publication.position.epoch == position.epoch
             if same_epoch and publication.offset <= position.offset:
+                self._settle(item)  # a state's value that another one has replaced meanwhile has its place, too
                 continue
             follows = publication.offset <= complete_up_to or publication.offset == position.offset + 1
             if not (self.in_step and same_epoch and follows):
@@ -189,7 +200,10 @@ class TopicFeed:
     def _settle(self, item: Received) -> bool:
         """Whether those who listen here have it already: this process delivered it provisionally, or the same
         publication (by its idempotency key) that another process stored first."""
-        number = item.number if item.publisher == self._publisher else self._provisional_once.get(item.once, 0)
+        number = self._provisional_once.get(item.once, 0)
+        if item.publisher == self._publisher:
+            number = item.number
+            self._last_own_number = max(self._last_own_number, number)
         return self._provisional.pop(number, None) is not None
 
     def _settle_count(self) -> None:

@@ -21,7 +21,7 @@ from realtime.brokers.redis.sender import Outcome
 from realtime.brokers.redis.sendqueue import Entry
 from realtime.brokers.redis.servers import Servers
 from realtime.clock import Clock
-from realtime.errors import BrokerAway
+from realtime.errors import BrokerAway, InvalidTopic
 from realtime.metrics import Metrics
 from realtime.publication import Draft, History, Position, Publication
 from realtime.topic import Retention, Topic
@@ -84,7 +84,7 @@ class Listening:
             self._ready[topic.name] = self._loop.create_future()
             self._ears.listen(topic.name)
         ready = self._ready.get(topic.name)
-        if ready is not None and not self._is_away("ears"):
+        if ready is not None and not self._cannot_be_asked:
             await asyncio.shield(ready)
 
     def unsubscribe(self, topic: Topic) -> None:
@@ -96,7 +96,7 @@ class Listening:
     async def read(self, topic: Topic, since: Position | None) -> History:
         feed = self._feeds.get(topic.name) or self._new_feed(topic)
         while not feed.has_provisional:  # until those have their places, only this process knows them
-            if self._is_away("ears") or self._is_away("reader"):
+            if self._cannot_be_asked:
                 break  # known: nobody needs to wait for an answer
             try:
                 result = await self._reader.read(Question(topic, since))
@@ -235,11 +235,16 @@ class Listening:
         trouble = self._troubles.get(who)
         return trouble is not None and self._clock.monotonic() - trouble[0] >= GRACE_SECONDS
 
+    @property
+    def _cannot_be_asked(self) -> bool:
+        """Redis does not let us hear or read: whoever joins goes on without it."""
+        return self._is_away("ears") or self._is_away("reader")
+
     def _grace_is_over(self) -> None:
         if not self._said_away and any(self._is_away(who) for who in self._troubles):
             self._said_away = True
             log.warning("Redis is away: this process serves its own clients, and keeps what it publishes")
-        if self._is_away("ears"):
+        if self._cannot_be_asked:
             for name in list(self._ready):
                 self._now_ready(name)
         if self._is_away("sender") and not self._serving_alone:
@@ -299,6 +304,12 @@ class Listening:
             except BrokerAway as away:
                 self._fall_behind(name)
                 return str(away)
+            except InvalidTopic as wrong:
+                log.error("%s is subscribed as what it is not: %s", name, wrong)  # noqa: TRY400 - no bug of ours
+                ready = self._ready.pop(name, None)
+                if ready is not None:
+                    ready.set_exception(wrong)
+                    ready.exception()  # nobody may be left to hear it
             self._now_ready(name)
         return ""
 
@@ -326,15 +337,17 @@ class Listening:
 
     def _take(self, feed: TopicFeed, delivery: Delivery, publications: list[Publication]) -> None:
         """Collect publications; what else there is to say is said in its turn."""
-        publications += delivery.publications
-        if delivery.lost or delivery.settled is not None:
+        if delivery.lost:
+            # First: what comes after the hole must not reach those who miss what was in it.
             self._hand_over(publications)
             publications.clear()
-            if delivery.settled is not None:
-                self._listener.on_settled(feed.topic, delivery.settled)
-            if delivery.lost:
-                self._metrics.position_lost()
-                self._listener.on_lost(feed.topic)
+            self._metrics.position_lost()
+            self._listener.on_lost(feed.topic)
+        publications += delivery.publications
+        if delivery.settled is not None:
+            self._hand_over(publications)
+            publications.clear()
+            self._listener.on_settled(feed.topic, delivery.settled)
         if not feed.in_step and feed.position is not None:
             self._fall_behind(feed.topic.name)
 

@@ -139,6 +139,11 @@ class Sender:
         except (RedisError, RedisClusterException, OSError) as error:
             self._forget_client()
             return f"{type(error).__name__}: {error}"
+        except Exception as error:
+            # A bug must not end the thread: nothing would be stored any more, and nobody would know.
+            log.exception("publications could not be sent; they are tried again")
+            self._forget_client()
+            return f"{type(error).__name__}: {error}"
         if any(isinstance(answer, NoScriptError) for answer in answers):
             self._script = ""  # Redis started anew; nothing of a topic was stored after what it refused
         outcomes: list[Outcome] = []
