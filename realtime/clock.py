@@ -75,11 +75,12 @@ class ManualClock:
         return timer
 
     def advance(self, seconds: float) -> None:
-        """Move time forward, running every timer that falls due on the way."""
+        """Move time forward, running every timer that falls due on the way. A timer may take time itself, by calling
+        this."""
         target = self._elapsed_seconds + seconds
         while self._timers and self._timers[0][0] <= target:
             due, _, timer = heapq.heappop(self._timers)
             self._elapsed_seconds = max(self._elapsed_seconds, due)
             if timer.callback is not None:
                 timer.callback()
-        self._elapsed_seconds = target
+        self._elapsed_seconds = max(self._elapsed_seconds, target)

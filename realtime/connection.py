@@ -30,7 +30,7 @@ from realtime.messages import (
 from realtime.metrics import Metrics
 from realtime.outbox import Outbox
 from realtime.protocol import CommandSet, Disconnect, Execute, ProtocolCore, Respond
-from realtime.publication import Position, Publication
+from realtime.publication import Position, PublicationBatch
 from realtime.topic import Kind, Topic
 from realtime.transports.base import Transport
 
@@ -254,7 +254,7 @@ class Connection:
         except OutboxFull as full:
             self.close(SLOW_CONSUMER, str(full))
 
-    def deliver(self, publications: Sequence[Publication], batch: Batch) -> None:
+    def deliver(self, batch: PublicationBatch) -> None:
         """Take publications from the hub: on to the socket, or into the outbox while that is busy."""
         if self.closed_with is not None:
             return
@@ -263,7 +263,7 @@ class Connection:
             self._transport.write(batch)
             return
         try:
-            self._outbox.put(publications)
+            self._outbox.put(batch.publications)
         except OutboxFull as full:
             self.close(SLOW_CONSUMER, str(full))
 
@@ -319,7 +319,7 @@ class Connection:
             for start in range(0, len(publications), REPLAY_CHUNK):
                 chunk = publications[start : start + REPLAY_CHUNK]
                 await self._until_drained()
-                self.deliver(chunk, Batch([publication.frame for publication in chunk]))
+                self.deliver(PublicationBatch(chunk))
             await self._until_drained()
         if self.closed_with is None:
             self._hub.activate(self, join.topic)

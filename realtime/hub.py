@@ -1,4 +1,9 @@
-"""The process's registry: topic -> connections. Coalesces publications and fans them out; never waits for anyone."""
+"""The process's registry: topic -> connections. Coalesces publications and fans them out; never waits for anyone.
+
+What comes while nothing is going on goes out at once, and opens a window; what comes within the window goes out at its
+end, in one write per connection, whatever its topics. Windows widen as the loop falls behind: then each write carries
+more, and a delivery costs less.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +14,14 @@ from typing import Protocol
 from realtime.brokers.base import Broker
 from realtime.clock import Clock, TimerHandle
 from realtime.errors import TooManyConnections
-from realtime.frames import Batch
 from realtime.join import Join
 from realtime.metrics import Metrics
-from realtime.publication import Position, Publication, conflate
+from realtime.publication import JoinedBatch, Position, Publication, PublicationBatch, conflate
 from realtime.topic import Kind, Topic
 
 DEFAULT_WINDOW_SECONDS = 0.005
+MAX_WINDOW_SECONDS = 0.025
+WINDOW_PER_DELAY = 2.0  # a window is this much longer than what the one before was late and its writing took
 TICK_SECONDS = 1.0
 
 
@@ -24,7 +30,7 @@ class Subscriber(Protocol):
 
     user_id: str
 
-    def deliver(self, publications: Sequence[Publication], batch: Batch) -> None:
+    def deliver(self, batch: PublicationBatch) -> None:
         """Take publications; must not wait and must not raise."""
         ...
 
@@ -54,7 +60,6 @@ class _Channel:
         self.live: dict[Subscriber, None] = {}
         self.joining: dict[Subscriber, Join] = {}
         self.pending: list[Publication] = []
-        self.window: TimerHandle | None = None
 
 
 class Hub:
@@ -66,8 +71,10 @@ class Hub:
         self._broker = broker
         self._clock = clock
         self._metrics = metrics
-        self._window_seconds = window_seconds
+        self._min_window_seconds = window_seconds
+        self._window_due: float | None = None  # None: no window is open
         self._channels: dict[str, _Channel] = {}
+        self._dirty: dict[_Channel, None] = {}  # those with something pending
         self._by_user: defaultdict[str, set[Subscriber]] = defaultdict(set)
         self._ticker: TimerHandle | None = None
         broker.attach(self)
@@ -140,8 +147,7 @@ class Hub:
             channel.joining.pop(subscriber, None)
             if not channel.live and not channel.joining:
                 del self._channels[topic.name]
-                if channel.window is not None:
-                    channel.window.cancel()
+                self._dirty.pop(channel, None)
                 self._broker.unsubscribe(topic)
 
     def position(self, topic: Topic) -> Position | None:
@@ -157,22 +163,24 @@ class Hub:
     # Delivery
 
     def on_publications(self, publications: Sequence[Publication]) -> None:
-        """Take what the broker received. An idle topic's go out now, a busy topic's at the end of its window."""
-        touched: dict[str, _Channel] = {}
+        """Take what the broker received: it goes out now, or with what else comes in the window that is open."""
         for publication in publications:
             channel = self._channels.get(publication.topic.name)
             if channel is None:
                 continue
-            for subscriber, join in list(channel.joining.items()):
-                join.add_live(publication)
-                if subscriber.joining_too_slowly(join):
-                    del channel.joining[subscriber]
+            if channel.joining:
+                self._keep_for_joining(channel, publication)
             channel.pending.append(publication)
-            touched[publication.topic.name] = channel
-        for channel in touched.values():
-            if channel.window is None:
-                self._flush(channel)
-                self._open_window(channel)
+            self._dirty[channel] = None
+        if self._dirty and self._window_due is None:
+            self._flush_all()
+            self._open_window(self._min_window_seconds)
+
+    def _keep_for_joining(self, channel: _Channel, publication: Publication) -> None:
+        for subscriber, join in list(channel.joining.items()):
+            join.add_live(publication)
+            if subscriber.joining_too_slowly(join):
+                del channel.joining[subscriber]
 
     def on_settled(self, topic: Topic, position: Position) -> None:
         """Publications that were delivered provisionally have their places now: tell where everybody stands."""
@@ -196,29 +204,60 @@ class Hub:
         for subscriber in [*channel.live, *told]:
             subscriber.position_lost(topic)
 
-    def _open_window(self, channel: _Channel) -> None:
-        channel.window = self._clock.call_later(self._window_seconds, lambda: self._window_over(channel))
+    def _open_window(self, seconds: float) -> None:
+        self._window_due = self._clock.monotonic() + seconds
+        self._clock.call_later(seconds, self._window_over)
 
-    def _window_over(self, channel: _Channel) -> None:
-        if channel.pending:
-            self._flush(channel)
-            self._open_window(channel)
-        else:
-            channel.window = None
+    def _window_over(self) -> None:
+        due, self._window_due = self._window_due, None
+        if not self._dirty or due is None:
+            return
+        self._flush_all()
+        behind_seconds = self._clock.monotonic() - due
+        longest = max(MAX_WINDOW_SECONDS, self._min_window_seconds)
+        self._open_window(min(max(self._min_window_seconds, behind_seconds * WINDOW_PER_DELAY), longest))
+
+    def _flush_all(self) -> None:
+        """Everything pending, in one write per connection. The topics with the fewest listeners come first: they cost
+        little, and need not wait for the large ones."""
+        channels = sorted(self._dirty, key=lambda channel: len(channel.live))
+        self._dirty.clear()
+        if len(channels) == 1:
+            self._flush(channels[0])
+            return
+        mail: dict[Subscriber, list[PublicationBatch]] = {}
+        for channel in channels:
+            batch = self._take(channel)
+            if batch is None:
+                continue
+            for subscriber in channel.live:
+                batches = mail.get(subscriber)
+                if batches is None:
+                    mail[subscriber] = [batch]
+                else:
+                    batches.append(batch)
+        for subscriber, batches in mail.items():
+            subscriber.deliver(batches[0] if len(batches) == 1 else JoinedBatch(batches))
 
     def _flush(self, channel: _Channel) -> None:
+        batch = self._take(channel)
+        if batch is not None:
+            for subscriber in list(channel.live):
+                subscriber.deliver(batch)
+
+    def _take(self, channel: _Channel) -> PublicationBatch | None:
+        """What is pending, as it leaves; from here on the channel counts it as delivered."""
         publications = channel.pending
         if not publications:
-            return
+            return None
         channel.pending = []
         placed = next((p for p in reversed(publications) if not p.is_provisional), None)
         if placed is not None:
             channel.position = placed.position
+        if not channel.live:
+            return None
         if channel.topic.kind is Kind.STATE:
             publications = conflate(publications)
-        batch = Batch([publication.frame for publication in publications])
-        for subscriber in list(channel.live):
-            subscriber.deliver(publications, batch)
-        deliveries = len(publications) * len(channel.live)
-        if deliveries:
-            self._metrics.delivered(deliveries, batch.size_bytes * len(channel.live))
+        batch = PublicationBatch(publications)
+        self._metrics.delivered(len(publications) * len(channel.live), batch.size_bytes * len(channel.live))
+        return batch

@@ -8,7 +8,7 @@ from functools import cached_property
 import msgspec
 
 from realtime.errors import InvalidTopic
-from realtime.frames import Frame
+from realtime.frames import Batch, Frame
 from realtime.topic import Kind, Topic
 
 
@@ -79,10 +79,50 @@ class Publication:
         place = f',"topic":"{self.topic.name}"'
         if self.topic.kind is Kind.LOG and not self.is_provisional:
             place += f',"offset":{self.offset}'
-        return Frame(self.body[:-1] + place.encode() + b"}")
+        return Frame(self.body[:-1] + place.encode() + b"}", compressible=True)
 
     def __repr__(self) -> str:
         return f"<Publication {self.topic.name}#{self.offset} key={self.key!r}>"
+
+
+class PublicationBatch(Batch):
+    """Publications that leave in one write, shared by every connection that gets them."""
+
+    def __init__(self, publications: Sequence[Publication]) -> None:
+        super().__init__([publication.frame for publication in publications])
+        self._publications = publications
+
+    @property
+    def publications(self) -> Sequence[Publication]:
+        return self._publications
+
+
+class JoinedBatch(PublicationBatch):
+    """Batches of several topics that leave in one write. What each of them is on the wire is shared; in batch mode
+    with compression it stays an array per topic, so that each is compressed once for everybody."""
+
+    def __init__(self, parts: Sequence[PublicationBatch]) -> None:
+        self._parts = parts
+
+    @property
+    def frames(self) -> Sequence[Frame]:
+        return [frame for part in self._parts for frame in part.frames]
+
+    @property
+    def publications(self) -> Sequence[Publication]:
+        return [publication for part in self._parts for publication in part.publications]
+
+    @cached_property
+    def plain(self) -> bytes:
+        return b"".join([part.plain for part in self._parts])
+
+    @cached_property
+    def deflated(self) -> bytes:
+        return b"".join([part.deflated for part in self._parts])
+
+    @cached_property
+    def deflated_array(self) -> bytes:
+        return b"".join([part.deflated_array for part in self._parts])
 
 
 class History(msgspec.Struct, frozen=True):

@@ -15,10 +15,12 @@ from django.conf import settings
 from apps.accounts import tokens
 from apps.accounts.models import User
 from apps.streaming import tickets
+from apps.streaming.known_logins import KnownLogins
 from realtime.connection import Connection
 from realtime.errors import NotAuthenticated
 
 SUBPROTOCOL = "sharewise.v1"
+BATCH_SUBPROTOCOL = "sharewise.v1.batch"
 _BEARER_SUBPROTOCOL = "bearer."
 
 
@@ -41,7 +43,7 @@ class StreamConnection(Connection):
     reauthorize: Callable[[], Awaitable[None]] | None = None
 
 
-async def authenticate(scope: Mapping[str, Any]) -> Principal:
+async def authenticate(scope: Mapping[str, Any], logins: KnownLogins) -> Principal:
     """The principal of a handshake. Raises `NotAuthenticated` with a reason for the client."""
     query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
     authorization = _header(scope, b"authorization")
@@ -49,34 +51,42 @@ async def authenticate(scope: Mapping[str, Any]) -> Principal:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise NotAuthenticated("the Authorization header must be 'Bearer <access token>'")
-        return await authenticate_token(token.strip())
+        return await authenticate_token(token.strip(), logins)
     if "token" in query:
-        return await authenticate_token(query["token"][0])
+        return await authenticate_token(query["token"][0], logins)
     if "ticket" in query:
-        return await _from_ticket(query["ticket"][0])
+        return await _from_ticket(query["ticket"][0], logins)
     for subprotocol in scope.get("subprotocols", ()):
         if subprotocol.startswith(_BEARER_SUBPROTOCOL):
-            return await authenticate_token(subprotocol.removeprefix(_BEARER_SUBPROTOCOL))
+            return await authenticate_token(subprotocol.removeprefix(_BEARER_SUBPROTOCOL), logins)
     return await _from_session(scope)
 
 
-async def authenticate_token(token: str) -> Principal:
+async def authenticate_token(token: str, logins: KnownLogins) -> Principal:
     """The principal of an access token. Raises `NotAuthenticated`."""
     try:
-        claims = await database_sync_to_async(tokens.verify_access)(token)
+        claims = tokens.read_access(token)
     except tokens.InvalidToken as error:
         raise NotAuthenticated(str(error)) from None
-    return Principal(claims.user_id, claims.is_staff, claims.family_id, None, claims.expires_at)
+    login = await logins.find(claims.family_id)
+    if login is None:
+        raise NotAuthenticated(tokens.REVOKED)
+    return Principal(login.user_id, login.is_staff, claims.family_id, None, claims.expires_at)
 
 
-async def _from_ticket(ticket: str) -> Principal:
+async def _from_ticket(ticket: str, logins: KnownLogins) -> Principal:
     holder = await database_sync_to_async(tickets.redeem)(ticket)
     if holder is None:
         raise NotAuthenticated("the ticket is unknown, expired, or was used before; get a new one")
+    if holder.family_id is not None:
+        login = await logins.find(holder.family_id)
+        if login is None:
+            raise NotAuthenticated(tokens.REVOKED)
+        return Principal(login.user_id, login.is_staff, holder.family_id, None, holder.expires_at)
     user = await database_sync_to_async(User.objects.filter(id=holder.user_id, is_active=True).first)()
     if user is None:
         raise NotAuthenticated("this account is not active")
-    return Principal(str(user.pk), user.is_staff, holder.family_id, holder.session_key, holder.expires_at)
+    return Principal(str(user.pk), user.is_staff, None, holder.session_key, holder.expires_at)
 
 
 async def _from_session(scope: Mapping[str, Any]) -> Principal:

@@ -14,13 +14,15 @@ from channels.consumer import AsyncConsumer
 from django.urls import re_path
 from msgspec import UNSET
 
-from apps.streaming.authentication import SUBPROTOCOL, Principal, StreamConnection, authenticate_token
+from apps.streaming.authentication import Principal, StreamConnection, authenticate_token
+from apps.streaming.batching import choose_subprotocol, refused_batch, wants_batches
 from apps.streaming.metrics import REJECTED
 from apps.streaming.runtime import runtime
 from apps.streaming.since import parse_since
 from apps.streaming.stream import Stream, StreamContext, Subscribe, Unsubscribe
 from realtime.close import INTERNAL_ERROR, NOT_FOUND, SERVER_RESTARTING
 from realtime.errors import AccessDenied, NotFound, ProtocolError
+from realtime.frames import Batch, Encoding, Frame
 from realtime.messages import (
     Authenticate,
     Authenticated,
@@ -56,17 +58,18 @@ class StreamConsumer(AsyncConsumer):
         if runtime().draining:
             await _send_elsewhere(scope, send)
             return
-        offered = scope.get("subprotocols", ())
-        await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if SUBPROTOCOL in offered else None})
+        await send({"type": "websocket.accept", "subprotocol": choose_subprotocol(scope)})
         principal = scope["principal"]
         if isinstance(principal, ProtocolError):
-            await reject(send, principal)
+            await reject(scope, send, principal)
             return
         raw = scope.get("extensions", {}).get(EXTENSION)
         task: Any = asyncio.current_task()
         plain = None if raw else AsgiTransport(send, task.cancel)
         pump = asyncio.create_task(plain.run()) if plain else None
         transport = raw or plain
+        if wants_batches(scope):
+            transport.batch_mode()
         session = _Session(self, scope, principal, transport)
         code = INTERNAL_ERROR.code
         try:
@@ -99,6 +102,7 @@ class _Session:
         self._engine = engine
         self._principal = principal
         self._query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+        self._refusals = refused_batch(scope)
         arguments = scope.get("url_route", {}).get("kwargs", {})
         self._stream = consumer.stream_class(
             StreamContext(
@@ -133,6 +137,7 @@ class _Session:
         await self._engine.places.take(self._principal.user_id, self.connection.connection_id)
         await self._stream.authorize()
         since, refusals = parse_since(",".join(self._query.get("since", [])))
+        refusals += self._refusals
         topics = list(await self._stream.topics())
         known = {topic.name for topic in topics}
         for name in since:
@@ -184,7 +189,7 @@ class _Session:
                 await self.connection.send_at_its_pace(_answering(message, command.request_id))
 
     async def _renew(self, command: Authenticate) -> None:
-        principal = await authenticate_token(command.token)
+        principal = await authenticate_token(command.token, self._engine.logins)
         if principal.user_id != self._principal.user_id:
             raise AccessDenied("the token belongs to another user; open a connection of its own for it")
         await self._stream.authorize()
@@ -209,12 +214,14 @@ def _answering(message: ServerMessage, request_id: Any) -> ServerMessage:
     return message
 
 
-async def reject(send: Any, refused: ProtocolError) -> None:
+async def reject(scope: dict[str, Any], send: Any, refused: ProtocolError) -> None:
     """Tell why, and close: for connections that never became one."""
     close = refused.close_with or NOT_FOUND
     REJECTED.labels(str(close.code)).inc()
     message = ErrorMessage(error=refused.message, error_code=refused.error_code, timestamp=runtime().clock.now())
-    await send({"type": "websocket.send", "text": encode(message).decode()})
+    told = Batch([Frame(encode(message))])
+    for text in Encoding(batched=wants_batches(scope)).texts(told):
+        await send({"type": "websocket.send", "text": text})
     await send({"type": "websocket.close", "code": close.code, "reason": close.meaning})
 
 
@@ -229,8 +236,8 @@ async def _send_elsewhere(scope: dict[str, Any], send: Any) -> None:
 
 async def _unknown_endpoint(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await receive()
-    await send({"type": "websocket.accept"})
-    await reject(send, NotFound(f"there is no stream at {scope['path']!r}; GET /asyncapi.json lists them"))
+    await send({"type": "websocket.accept", "subprotocol": choose_subprotocol(scope)})
+    await reject(scope, send, NotFound(f"there is no stream at {scope['path']!r}; GET /asyncapi.json lists them"))
 
 
 unknown_endpoint = re_path(r"^.*$", _unknown_endpoint)

@@ -19,7 +19,7 @@ class StreamAuthMiddleware(BaseMiddleware):
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Any:
         scope = dict(scope)
         try:
-            scope["principal"] = await authenticate(scope)
+            scope["principal"] = await authenticate(scope, runtime().logins)
         except NotAuthenticated as refused:
             scope["principal"] = refused
         return await self.inner(scope, receive, send)

@@ -13,6 +13,7 @@ from typing import Any
 from django.conf import settings
 
 from apps.streaming.health_watch import HealthWatch
+from apps.streaming.known_logins import KnownLogins
 from apps.streaming.metrics import DEGRADED, QUEUED, PrometheusMetrics
 from apps.streaming.outbox import OutboxRelay
 from apps.streaming.places import ConnectionPlaces
@@ -65,6 +66,7 @@ class Runtime:
         self._window_seconds = environment.coalescing_ms / 1_000
         self._hub: Hub | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._logins: KnownLogins
         self._watch: RevocationWatch | None = None
 
     @property
@@ -75,8 +77,15 @@ class Runtime:
             self._loop = loop
             self.is_long_lived = True
             self._hub = Hub(self.broker, self.clock, self.metrics, window_seconds=self._window_seconds)
-            self._watch = RevocationWatch(self._hub)
+            self._logins = KnownLogins(self.clock)
+            self._watch = RevocationWatch(self._hub, self._logins)
         return self._hub
+
+    @property
+    def logins(self) -> KnownLogins:
+        """The logins that connect to the running event loop."""
+        _ = self.hub
+        return self._logins
 
     def attach(self) -> None:
         """Serve from the running loop: hear what others publish, and keep watch. At no cost when it does already."""

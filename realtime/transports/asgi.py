@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from realtime.frames import Batch
+from realtime.frames import Batch, Encoding
 
 CLOSE_GRACE_SECONDS = 10.0
 
@@ -21,6 +21,7 @@ class AsgiTransport:
         self._send = send
         self._abandon = abandon
         self._grace: asyncio.TimerHandle | None = None
+        self._encoding = Encoding()
         self._batch: Batch | None = None
         self._closing: tuple[int, str, Batch | None] | None = None
         self._broken = False
@@ -35,6 +36,9 @@ class AsgiTransport:
     def attach(self, on_writable: Callable[[], None], on_broken: Callable[[], None]) -> None:
         self._on_writable = on_writable
         self._on_broken = on_broken
+
+    def batch_mode(self) -> None:
+        self._encoding = Encoding(batched=True)
 
     def write(self, batch: Batch) -> None:
         self._batch = batch
@@ -69,8 +73,8 @@ class AsgiTransport:
                         self._on_writable()
             code, reason, last = self._closing
             if last is not None:
-                for frame in last.frames:
-                    await self._send({"type": "websocket.send", "text": frame.text})
+                for text in self._encoding.texts(last):
+                    await self._send({"type": "websocket.send", "text": text})
             await self._send({"type": "websocket.close", "code": code, "reason": reason})
         except (OSError, RuntimeError):
             # The peer is gone: servers raise an OSError (spec 2.4) or a RuntimeError for sending after the close.
@@ -78,7 +82,7 @@ class AsgiTransport:
             self._on_broken()
 
     async def _send_frames(self, batch: Batch) -> None:
-        for frame in batch.frames:
+        for text in self._encoding.texts(batch):
             if self._closing is not None and self._closing[2] is None:
                 return
-            await self._send({"type": "websocket.send", "text": frame.text})
+            await self._send({"type": "websocket.send", "text": text})

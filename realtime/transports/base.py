@@ -20,6 +20,10 @@ class Transport(Protocol):
         """Say whom to tell when it becomes writable again, and when the peer is gone."""
         ...
 
+    def batch_mode(self) -> None:
+        """From now on, send JSON arrays of messages. Called before the first write, if at all."""
+        ...
+
     def write(self, batch: Batch) -> None:
         """Send these frames, in order. Only while `writable`."""
         ...

@@ -1,9 +1,9 @@
 """Raw frames on uvicorn: ready-made bytes go straight to the TCP transport, one write for many messages.
 
 Use it as `uvicorn --ws realtime.transports.uvicorn:RawFrameProtocol config.asgi:application`. It relies on these
-parts of uvicorn's `WebSocketsSansIOProtocol`, and `tests/realtime/test_transports.py` fails when they change:
-`scope`, `conn`, `transport`, `queue`, `close_sent`, `close_timer`, `read_paused`, `handle_connect`, `handle_close`,
-`handle_parser_exception`, `keepalive_timeout`, `pause_writing`, `resume_writing`, `connection_lost`.
+parts of uvicorn's `WebSocketsSansIOProtocol`, and `tests/apps/streaming/test_transports.py` fails when they change:
+`config`, `scope`, `conn`, `transport`, `queue`, `close_sent`, `close_timer`, `read_paused`, `handle_connect`,
+`handle_close`, `handle_parser_exception`, `keepalive_timeout`, `pause_writing`, `resume_writing`, `connection_lost`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
+from websockets.server import ServerProtocol
 
-from realtime.frames import Batch
+from realtime.frames import DEFLATE_WINDOW_BITS, Batch, Encoding
 
 EXTENSION = "sharewise.raw_frames"
 CLOSE_GRACE_SECONDS = 10.0
@@ -27,6 +29,7 @@ class RawFrameTransport:
         self._protocol = protocol
         self._paused = False
         self._closed = False
+        self._encoding = Encoding(deflated=protocol.deflates)
         self._on_writable: Callable[[], None] = lambda: None
         self._on_broken: Callable[[], None] = lambda: None
 
@@ -43,8 +46,11 @@ class RawFrameTransport:
         self._on_writable = on_writable
         self._on_broken = on_broken
 
+    def batch_mode(self) -> None:
+        self._encoding = Encoding(batched=True, deflated=self._encoding.deflated)
+
     def write(self, batch: Batch) -> None:
-        self._protocol.transport.write(batch.raw)
+        self._protocol.transport.write(self._encoding.wire(batch))
 
     def close(self, code: int, reason: str, last: Batch | None) -> None:
         protocol = self._protocol
@@ -56,7 +62,7 @@ class RawFrameTransport:
             protocol.transport.abort()
             return
         if last is not None and last.frames:
-            protocol.transport.write(last.raw)
+            protocol.transport.write(self._encoding.wire(last))
         protocol.conn.send_close(code, reason)
         protocol.transport.write(b"".join(protocol.conn.data_to_send()))
         protocol.close_sent = True
@@ -78,9 +84,31 @@ class RawFrameTransport:
 
 
 class RawFrameProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket protocol, which also offers `scope["extensions"]["sharewise.raw_frames"]`."""
+    """uvicorn's WebSocket protocol, which also offers `scope["extensions"]["sharewise.raw_frames"]`.
+
+    Where uvicorn is to compress (`--ws-per-message-deflate`, its default), compression is negotiated without context
+    takeover: what is compressed once fits every connection, and no connection holds a zlib window.
+    """
 
     raw: RawFrameTransport | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.config.ws_per_message_deflate:
+            shared = ServerPerMessageDeflateFactory(
+                server_no_context_takeover=True,
+                client_no_context_takeover=True,
+                server_max_window_bits=DEFLATE_WINDOW_BITS,
+            )
+            self.conn = ServerProtocol(extensions=[shared], max_size=self.config.ws_max_size, logger=self.conn.logger)
+
+    @property
+    def deflates(self) -> bool:
+        """Whether the client takes frames that were compressed for everybody: not if it asked for a smaller window."""
+        return any(
+            isinstance(extension, PerMessageDeflate) and extension.local_max_window_bits >= DEFLATE_WINDOW_BITS
+            for extension in self.conn.extensions
+        )
 
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)

@@ -37,6 +37,9 @@ class FakeTransport:
     def attach(self, on_writable, on_broken):
         self._on_writable, self._on_broken = on_writable, on_broken
 
+    def batch_mode(self):
+        self.batched = True
+
     def write(self, batch):
         assert self.writable, "written to while it was not writable"
         self.batches.append(batch)

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from realtime.errors import TooManyConnections
-from realtime.hub import DEFAULT_WINDOW_SECONDS
+from realtime.hub import DEFAULT_WINDOW_SECONDS, MAX_WINDOW_SECONDS
 from realtime.publication import Position, Publication
 
 from .conftest import House, draft, log_topic, state_topic
@@ -37,7 +37,7 @@ async def test_framing_is_done_once_for_all_connections(house):
     transports = [(await house.open(log_topic(), user_id=str(n)))[1] for n in range(50)]
     house.broker.publish_soon(draft(log_topic(), 1))
     assert len({id(transport.batches[-1]) for transport in transports}) == 1
-    assert len({id(transport.batches[-1].raw) for transport in transports}) == 1
+    assert len({id(transport.batches[-1].plain) for transport in transports}) == 1
 
 
 async def test_state_is_conflated_within_a_window(house):
@@ -128,3 +128,73 @@ async def test_when_provisional_publications_get_their_places_clients_are_told_w
     house.hub.on_settled(log_topic(), Position(position.epoch, 2))
     assert transport.of_type("heartbeat")[-1]["offsets"] == {"t.log": 2}
     assert house.hub.position(log_topic()).offset == 2
+
+
+async def test_what_many_topics_hold_leaves_in_one_write_per_connection(house):
+    topics = [log_topic(f"symbol.{n}") for n in range(5)]
+    connections = [await house.open(*topics[n : n + 3], user_id=str(n)) for n in range(3)]
+    house.broker.publish_soon(draft(topics[0], "opens the window"))
+    before = [len(transport.batches) for _, transport in connections]
+    for n in range(20):
+        house.broker.publish_soon(draft(topics[n % 5], n))
+    assert [len(transport.batches) for _, transport in connections] == before
+    house.clock.advance(DEFAULT_WINDOW_SECONDS)
+    assert [len(transport.batches) - was for (_, transport), was in zip(connections, before, strict=True)] == [1, 1, 1]
+    for first, (_, transport) in enumerate(connections):
+        values = [m["value"] for m in transport.of_type("item") if isinstance(m["value"], int)]
+        assert sorted(values) == [n for n in range(20) if first <= n % 5 < first + 3]
+        for topic in topics[first : first + 3]:
+            assert [m["offset"] for m in transport.of_type("item") if m["topic"] == topic.name] == sorted(
+                m["offset"] for m in transport.of_type("item") if m["topic"] == topic.name
+            )
+
+
+async def test_a_joined_write_to_a_busy_socket_is_kept_and_conflated(house):
+    _, transport = await house.open(log_topic(), state_topic())
+    transport.stuck = True
+    for n in range(4):
+        house.broker.publish_soon(draft(log_topic(), n))
+        house.broker.publish_soon(draft(state_topic(), n))
+    house.clock.advance(1)
+    transport.unstick()
+    assert [m["value"] for m in transport.of_type("item") if m["topic"] == "t.log"] == [0, 1, 2, 3]
+    assert [m["value"] for m in transport.of_type("item") if m["topic"] == "t.state"] == [3]
+
+
+async def test_windows_widen_while_the_loop_falls_behind_and_narrow_again(house):
+    _, transport = await house.open(log_topic())
+    writes = []
+    cost_seconds = 0.0
+
+    def write(batch):
+        house.clock.advance(cost_seconds)
+        writes.append(house.clock.monotonic())
+
+    transport.write = write
+
+    def window_while_writing_takes(seconds):
+        """How long after a write the next one began, once that has settled, with something new every millisecond."""
+        nonlocal cost_seconds
+        cost_seconds = seconds
+        for n in range(200):
+            house.broker.publish_soon(draft(log_topic(), n))
+            house.clock.advance(0.001)
+        return writes[-1] - writes[-2] - seconds
+
+    assert window_while_writing_takes(0.0) == pytest.approx(DEFAULT_WINDOW_SECONDS)
+    assert window_while_writing_takes(0.004) == pytest.approx(0.008)
+    assert window_while_writing_takes(0.5) == pytest.approx(MAX_WINDOW_SECONDS)
+    assert window_while_writing_takes(0.0) == pytest.approx(DEFAULT_WINDOW_SECONDS)
+
+
+async def test_a_topic_of_one_is_written_before_a_topic_of_many(house):
+    order = []
+    crowd = [await house.open(log_topic("crowd"), user_id=f"crowd {n}") for n in range(10)]
+    alone = await house.open(log_topic("alone"), user_id="alone")
+    house.broker.publish_soon(draft(log_topic("crowd"), 0))
+    for name, (_, transport) in [("crowd", pair) for pair in crowd] + [("alone", alone)]:
+        transport.write = lambda batch, name=name: order.append(name)
+    house.broker.publish_soon(draft(log_topic("crowd"), 1))
+    house.broker.publish_soon(draft(log_topic("alone"), 1))
+    house.clock.advance(DEFAULT_WINDOW_SECONDS)
+    assert order == ["alone"] + ["crowd"] * 10

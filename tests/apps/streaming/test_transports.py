@@ -7,9 +7,12 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+from websockets.sync.client import connect
 
 from apps.accounts import tokens
 from apps.trading.websocket_utils import broadcast_signal, notify_pnl_update
@@ -56,7 +59,7 @@ def lazy_client(server, path, user):
     raw = socket.create_connection(("127.0.0.1", server.port))
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
     token = tokens.log_in(user).access
-    return StreamClient(server.url(path, token=token), sock=raw, max_queue=1, ping_interval=None)
+    return StreamClient(server.url(path, token=token), sock=raw, max_queue=1, ping_interval=None, compression=None)
 
 
 @pytest.mark.timeout(90)
@@ -94,6 +97,79 @@ def test_a_client_that_stops_reading_holds_one_state_message_per_key(either_serv
             count += 1
         assert count < 59_000, "nothing was conflated"
         assert lazy.answer("ping")["type"] == "pong"
+
+
+@pytest.mark.parametrize("how", [{"batch": "1"}, {"subprotocols": ["sharewise.v1.batch"]}])
+@pytest.mark.parametrize("compression", ["deflate", None])
+def test_batch_mode_sends_arrays_of_messages(either_server, user, how, compression):
+    query = dict(how)
+    subprotocols = query.pop("subprotocols", None)
+    url = either_server.url("trading/signals/", token=tokens.log_in(user).access, **query)
+    with connect(url, subprotocols=subprotocols, compression=compression) as client:
+        assert client.subprotocol == (subprotocols[0] if subprotocols else None)
+        messages = _messages(client)
+        assert next(messages)["type"] == "welcome"
+        client.send(json.dumps({"type": "subscribe_symbol", "symbol": "NIFTY"}))
+        _until(messages, "subscription_confirmed")
+        client.send("garbage")
+        _until(messages, "error")
+        for number in range(50):
+            broadcast_signal(signal(number))
+        assert [_until(messages, "new_signal")["signal"]["id"] for _ in range(50)] == [str(n) for n in range(50)]
+
+
+def test_who_is_refused_in_batch_mode_is_told_so_in_an_array(either_server):
+    for path in ("trading/pnl/", "no/such/stream/"):
+        with connect(either_server.url(path, batch="1")) as client:
+            assert [message["type"] for message in json.loads(client.recv(10))] == ["error"]
+
+
+def test_another_value_of_batch_is_refused_and_the_stream_goes_on(either_server, user):
+    with either_server.open("trading/pnl/", user, batch="yes") as client:
+        error = client.until("error")
+        assert error["error_code"] == "invalid_batch"
+        assert "'yes'" in error["error"]
+        client.until("current_pnl")
+
+
+def _messages(client):
+    while True:
+        yield from json.loads(client.recv(10))
+
+
+def _until(messages, type_):
+    return next(message for message in messages if message["type"] == type_)
+
+
+def test_a_publication_is_compressed_once_for_all_who_take_it_and_replies_never(server, user, other_user, monkeypatch):
+    from realtime import frames
+
+    compressed = []
+    make = frames.deflated_frame
+    monkeypatch.setattr(frames, "deflated_frame", lambda payload: compressed.append(payload) or make(payload))
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(server.open("trading/signals/", reader)) for reader in (user, other_user, user, user)
+        ]
+        for client in clients:
+            client.answer("subscribe_symbol", symbol="NIFTY")
+        broadcast_signal(signal(1))
+        for client in clients:
+            assert client.until("new_signal")["signal"]["metadata"] == PADDING
+    assert [json.loads(payload)["type"] for payload in compressed] == ["new_signal"]
+
+
+@pytest.mark.parametrize("window_bits", [9, 15])
+def test_who_asks_for_a_smaller_window_still_understands_everything(server, user, window_bits):
+    offer = ClientPerMessageDeflateFactory(server_max_window_bits=window_bits)
+    url = server.url("trading/signals/", token=tokens.log_in(user).access)
+    with connect(url, compression=None, extensions=[offer]) as client:
+        client.send(json.dumps({"type": "subscribe_symbol", "symbol": "NIFTY"}))
+        texts = iter(client)
+        while json.loads(next(texts))["type"] != "subscription_confirmed":
+            pass
+        broadcast_signal(signal(1))
+        assert json.loads(client.recv(10))["signal"]["metadata"] == PADDING
 
 
 def test_daphne_serves_every_endpoint(user, other_user, transactional_db, instruments, tmp_path):
@@ -157,7 +233,15 @@ def test_raw_frames_rely_on_parts_of_uvicorn_that_are_there():
         "connection_lost",
     ):
         assert callable(getattr(Base, name)), f"uvicorn's {name} is gone: see realtime/transports/uvicorn.py"
-    for name in ("self.conn", "self.transport", "self.queue", "self.close_sent", "self.close_timer", "self.scope"):
+    for name in (
+        "self.conn",
+        "self.transport",
+        "self.queue",
+        "self.close_sent",
+        "self.close_timer",
+        "self.scope",
+        "self.config",
+    ):
         assert name in source, f"uvicorn's {name} is gone: see realtime/transports/uvicorn.py"
     assert '"extensions": {' in source
 
