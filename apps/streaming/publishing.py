@@ -8,7 +8,7 @@ import inspect
 import logging
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, get_type_hints
 
 import msgspec
@@ -155,9 +155,29 @@ def publish(
         entry, prepared = outbox.write(prepared)
     connection = transaction.get_connection()
     if connection.in_atomic_block:
-        transaction.on_commit(functools.partial(_send, prepared, entry))
+        transaction.on_commit(functools.partial(_send, (prepared,), entry))
     else:
-        _send(prepared, entry)
+        _send((prepared,), entry)
+
+
+def publish_to_each(
+    to: Callable[[Any], Topic],
+    message: type[DataMessage],
+    payloads: Mapping[UserId, Any],
+    *,
+    field: str,
+    key: str | None,
+) -> None:
+    """Publish one message to the topic of each id in `payloads`, as `publish` does, but in one pass for all of them:
+    for engines that have something for ten thousand users at once. Raises `InvalidMessage`, and then sends none."""
+    drafts = []
+    for target, payload in payloads.items():
+        try:
+            drafts.append(draft(to(target), message, key=key, **{field: payload}))
+        except ValueError as error:
+            raise InvalidMessage(f"for {target!r}: {error}") from None
+    if drafts:
+        transaction.on_commit(functools.partial(_send, drafts, None))  # outside a transaction: now
 
 
 def forget(topic: Topic, key: str) -> None:
@@ -165,12 +185,12 @@ def forget(topic: Topic, key: str) -> None:
     runtime().broker.forget_soon(topic, key)
 
 
-def _send(prepared: Draft, entry: OutboxEntry | None) -> None:
+def _send(drafts: Sequence[Draft], entry: OutboxEntry | None) -> None:
     engine = runtime()
     try:
-        accepted = engine.broker.publish_soon(prepared)
+        accepted = engine.broker.publish_many_soon(drafts) == len(drafts)
     except BrokerError:
-        log.exception("a publication on %s was lost", prepared.topic.name)
+        log.exception("%d publications were lost, the first on %s", len(drafts), drafts[0].topic.name)
         return
     if engine.is_long_lived or _in_event_loop():
         return

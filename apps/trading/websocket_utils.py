@@ -7,10 +7,11 @@ topic within an hour is published once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from apps.streaming.publishing import UserId, forget, notification, publish
+from apps.streaming.publishing import UserId, forget, notification, publish, publish_to_each
 from apps.streaming.validation import to_payload
 from apps.trading import messages, topics
 from realtime.messages import type_of
@@ -140,6 +141,11 @@ def notify_alert_acknowledged(user_id: UserId, alert: Any, *, idempotency_key: s
 def notify_pnl_update(user_id: UserId, pnl: Any, *, idempotency_key: str | None = None) -> None:
     """Send `pnl_update`."""
     publish(topics.pnl(user_id), messages.PnlUpdate, key="pnl_update", pnl=pnl, idempotency_key=idempotency_key)
+
+
+def notify_pnl_updates(pnl_by_user: Mapping[UserId, Any]) -> None:
+    """Send `pnl_update` to each of many users: one call, one pass. Raises `InvalidMessage`, and then sends none."""
+    publish_to_each(topics.pnl, messages.PnlUpdate, pnl_by_user, field="pnl", key="pnl_update")
 
 
 @notification(messages.GreeksUpdate, topics.underlying_options, by="underlying")

@@ -84,6 +84,10 @@ class Broker(Protocol):
         `BrokerClosed`, and nothing else: an outage is the broker's problem."""
         ...
 
+    def publish_many_soon(self, drafts: Sequence[Draft]) -> int:
+        """As `publish_soon`, for many: they keep their order and reach the hub in one pass. How many were accepted."""
+        ...
+
     def forget_soon(self, topic: Topic, key: str) -> None:
         """Drop a state topic's value of this key: who subscribes later does not get it. From any thread, like
         `publish_soon`; a key that is not there is no error."""

@@ -119,6 +119,9 @@ class MemoryBroker:
         self._publish((draft,))
         return True
 
+    def publish_many_soon(self, drafts: Sequence[Draft]) -> int:
+        return len(self._publish(drafts))
+
     def forget_soon(self, topic: Topic, key: str) -> None:
         with self._lock:
             log = self._logs.get(topic.name)

@@ -49,9 +49,7 @@ class ShardedBroker:
         return await self.broker_of(draft.topic.name).publish(draft)
 
     async def publish_many(self, drafts: Sequence[Draft]) -> list[Position | None]:
-        parts: defaultdict[str, list[int]] = defaultdict(list)
-        for index, draft in enumerate(drafts):
-            parts[self._name_of(draft.topic.name)].append(index)
+        parts = self._parts(drafts)
         positions: list[Position | None] = [None] * len(drafts)
         answers = await asyncio.gather(
             *(self._brokers[name].publish_many([drafts[i] for i in indices]) for name, indices in parts.items())
@@ -63,6 +61,14 @@ class ShardedBroker:
 
     def publish_soon(self, draft: Draft) -> bool:
         return self.broker_of(draft.topic.name).publish_soon(draft)
+
+    def publish_many_soon(self, drafts: Sequence[Draft]) -> int:
+        return sum(
+            [
+                self._brokers[name].publish_many_soon([drafts[i] for i in indices])
+                for name, indices in self._parts(drafts).items()
+            ]
+        )
 
     def forget_soon(self, topic: Topic, key: str) -> None:
         self.broker_of(topic.name).forget_soon(topic, key)
@@ -88,6 +94,13 @@ class ShardedBroker:
 
     async def close(self) -> None:
         await asyncio.gather(*(broker.close() for broker in self._brokers.values()))
+
+    def _parts(self, drafts: Sequence[Draft]) -> dict[str, list[int]]:
+        """Which of the drafts go where, by index."""
+        parts: defaultdict[str, list[int]] = defaultdict(list)
+        for index, draft in enumerate(drafts):
+            parts[self._name_of(draft.topic.name)].append(index)
+        return parts
 
     def _name_of(self, topic_name: str) -> str:
         index = bisect.bisect(self._ring, (_point(topic_name), ""))

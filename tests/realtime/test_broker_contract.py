@@ -146,6 +146,21 @@ async def test_publishing_from_threads_keeps_each_threads_order(broker, received
         assert [n for who, n in values(received) if who == name] == list(range(200))
 
 
+async def test_many_published_soon_arrive_each_on_its_topic_in_order(broker, received):
+    topics = [log_topic(f"user.{n}") for n in range(30)]
+    for topic in topics:
+        await broker.subscribe(topic)
+    assert broker.publish_many_soon([draft(topics[n % 30], n) for n in range(300)]) == 300
+    assert broker.publish_many_soon([]) == 0
+    async with asyncio.timeout(5):
+        while len(received) < 300:
+            await asyncio.sleep(0)
+    for index, topic in enumerate(topics):
+        of_topic = [p for p in received if p.topic == topic]
+        assert values(of_topic) == list(range(index, 300, 30))
+        assert [p.offset for p in of_topic] == list(range(1, 11))
+
+
 async def test_a_topic_has_one_kind(broker):
     await broker.publish(draft(log_topic("t"), 1))
     with pytest.raises(InvalidTopic, match="log topic"):

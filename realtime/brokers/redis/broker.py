@@ -88,6 +88,10 @@ class RedisBroker:
         self._require_open()
         return self._publisher.publish(draft)
 
+    def publish_many_soon(self, drafts: Sequence[Draft]) -> int:
+        self._require_open()
+        return sum([self._publisher.publish(draft) for draft in drafts])
+
     def forget_soon(self, topic: Topic, key: str) -> None:
         self._publisher.forget(topic, key)
 

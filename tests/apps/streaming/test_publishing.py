@@ -195,3 +195,41 @@ def test_positions_are_keyed_by_symbol(transactional_db):
 def test_every_function_says_what_it_does():
     assert all(function.__doc__ for function in notifications().values())
     assert websocket_utils.__doc__
+
+
+PNL = {"total_pnl": 1.0, "realised_pnl": 0.0, "unrealised_pnl": 1.0, "daily_pnl": 1.0}
+
+
+def test_many_users_get_theirs_in_one_pass(server, user, other_user, monkeypatch):
+    passes = []
+    hand_over = runtime().broker.publish_many_soon
+    monkeypatch.setattr(runtime().broker, "publish_many_soon", lambda d: passes.append(len(d)) or hand_over(d))
+    with server.open("trading/pnl/", user) as one, server.open("trading/pnl/", other_user) as two:
+        for client in (one, two):
+            client.until("current_pnl")
+        with transaction.atomic():
+            websocket_utils.notify_pnl_updates(
+                {user.pk: PNL, str(other_user.pk): {**PNL, "total_pnl": 2.0}, uuid4(): PNL}
+            )
+            assert passes == []
+        assert one.until("pnl_update")["pnl"]["total_pnl"] == 1.0
+        assert two.until("pnl_update")["pnl"]["total_pnl"] == 2.0
+    assert passes == [3]
+
+
+@pytest.mark.parametrize(
+    ("payloads", "says"),
+    [
+        ({7: PNL, 8: {**PNL, "total_pnl": "much"}}, r"for 8: pnl.total_pnl: got 'much'"),
+        ({7: PNL, "no good id": PNL}, r"for 'no good id': "),
+    ],
+)
+def test_one_bad_payload_among_many_sends_none(payloads, says, monkeypatch):
+    monkeypatch.setattr(runtime().broker, "publish_many_soon", lambda drafts: pytest.fail("something was sent"))
+    with pytest.raises(InvalidMessage, match=says):
+        websocket_utils.notify_pnl_updates(payloads)
+
+
+def test_nobody_to_publish_to_is_fine(monkeypatch):
+    monkeypatch.setattr(runtime().broker, "publish_many_soon", lambda drafts: pytest.fail("something was sent"))
+    websocket_utils.notify_pnl_updates({})
