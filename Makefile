@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test soak lint format lock clean
+.PHONY: help install install-dev run test soak bench lint format lock clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -26,6 +26,10 @@ test: install-dev ## run all tests
 soak: install-dev ## see that memory is flat: ten minutes of short-lived topics over Redis (SECONDS=… for less)
 	@$(BIN)/python -m tests.cluster.soak --seconds $(SECONDS)
 
+bench: install-dev ## measure ours beside Channels, channels_redis and Socket.IO (a quarter of an hour)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.lock
+	@$(BIN)/python -m benchmarks
+
 lint: install-dev ## check style, types and the floors of the house
 	@echo "ruff …" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "mypy …" && $(BIN)/mypy
@@ -41,6 +45,8 @@ lock: install-dev ## pin the newest allowed dependencies (holds no registry addr
 		--output-file requirements.lock pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --no-annotate --no-header --upgrade \
 		--constraint requirements.lock --group dev --output-file requirements-dev.lock pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --no-annotate --no-header --upgrade \
+		--constraint requirements-dev.lock --group bench --output-file requirements-bench.lock pyproject.toml
 
 clean: ## remove .venv and var (the database, too)
 	rm -rf $(VENV) var

@@ -21,7 +21,6 @@ from realtime.topic import Kind, Topic
 
 DEFAULT_WINDOW_SECONDS = 0.005
 MAX_WINDOW_SECONDS = 0.025
-WINDOW_PER_DELAY = 2.0  # a window is this much longer than what the one before was late and its writing took
 TICK_SECONDS = 1.0
 
 
@@ -213,9 +212,9 @@ class Hub:
         if not self._dirty or due is None:
             return
         self._flush_all()
-        behind_seconds = self._clock.monotonic() - due
+        behind_seconds = self._clock.monotonic() - due  # how late this was, and how long it took to write
         longest = max(MAX_WINDOW_SECONDS, self._min_window_seconds)
-        self._open_window(min(max(self._min_window_seconds, behind_seconds * WINDOW_PER_DELAY), longest))
+        self._open_window(min(max(self._min_window_seconds, behind_seconds), longest))
 
     def _flush_all(self) -> None:
         """Everything pending, in one write per connection. The topics with the fewest listeners come first: they cost

@@ -182,7 +182,7 @@ async def test_windows_widen_while_the_loop_falls_behind_and_narrow_again(house)
         return writes[-1] - writes[-2] - seconds
 
     assert window_while_writing_takes(0.0) == pytest.approx(DEFAULT_WINDOW_SECONDS)
-    assert window_while_writing_takes(0.004) == pytest.approx(0.008)
+    assert window_while_writing_takes(0.012) == pytest.approx(0.012)
     assert window_while_writing_takes(0.5) == pytest.approx(MAX_WINDOW_SECONDS)
     assert window_while_writing_takes(0.0) == pytest.approx(DEFAULT_WINDOW_SECONDS)
 

@@ -1,0 +1,140 @@
+"""Starting servers and load generators, each on a core of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+
+from benchmarks.peers.catalogue import ROOT, Peer
+
+CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
+SOURCE = Path(__file__).parent / "load" / "loadgen.c"
+START_SECONDS = 30.0
+POLL_SECONDS = 0.05
+
+
+class BenchmarkFailed(RuntimeError):
+    """A program did not start, or ended: the message says which, and what it said."""
+
+
+def build_load_generator(folder: Path) -> Path:
+    """Compile it. Raises `BenchmarkFailed` when there is no C compiler."""
+    compiler = next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
+    if compiler is None:
+        raise BenchmarkFailed("the load generator needs a C compiler: install gcc or clang")
+    program = folder / "loadgen"
+    subprocess.run([compiler, "-O2", "-D_GNU_SOURCE", "-o", program, SOURCE], check=True)
+    return program
+
+
+class Server:
+    """One peer's process, pinned to the server's core. Use it as a context manager."""
+
+    def __init__(self, peer: Peer, environment: dict[str, str]) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self._peer = peer
+        self._process = subprocess.Popen(
+            [part.format(port=self.port) for part in peer.command],
+            cwd=ROOT,
+            env={**os.environ, **environment, **peer.environment},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CORE}),  # noqa: PLW1509 - no threads here
+        )
+        self._usage = psutil.Process(self._process.pid)
+
+    def __enter__(self) -> Self:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                self._get("/bench/")
+                return self
+            except OSError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    self._process.kill()
+                    said = self._process.stderr.read().decode() if self._process.stderr else ""
+                    raise BenchmarkFailed(f"{self._peer.name} did not start: {said[-800:]}") from None
+                time.sleep(POLL_SECONDS)
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def publish(self, rate: float, seconds: float, topics: int = 1) -> None:
+        """Begin to publish; returns at once."""
+        self._get(f"/bench/publish?rate={rate}&seconds={seconds}&topics={topics}")
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What it has used of its core so far."""
+        times = self._usage.cpu_times()
+        return times.user + times.system
+
+    @property
+    def resident_bytes(self) -> int:
+        return int(self._usage.memory_info().rss)
+
+    def _get(self, path: str) -> None:
+        urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=START_SECONDS).close()
+
+
+class Load:
+    """The load generator's process, pinned to its core. `answer = load.tell("measure 3")`."""
+
+    cpu_seconds = 0.0  # of its core, at its last answer
+
+    def __init__(self, program: Path, port: int, protocol: str, targets: Path, **options: str | int) -> None:
+        self._process = subprocess.Popen(
+            [program, str(port), protocol, targets, *(f"{name}={value}" for name, value in options.items())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            preexec_fn=lambda: os.sched_setaffinity(0, {LOAD_CORE}),  # noqa: PLW1509 - no threads here
+        )
+
+    def tell(self, command: str) -> dict[str, Any]:
+        """Give a command, and wait for what came of it. Raises `BenchmarkFailed`."""
+        assert self._process.stdin is not None  # noqa: S101 - for the type checker
+        assert self._process.stdout is not None  # noqa: S101 - as above
+        self._process.stdin.write(command + "\n")
+        line = self._process.stdout.readline()
+        if not line:
+            raise BenchmarkFailed(f"the load generator ended at {command!r}")
+        answer: dict[str, Any] = json.loads(line)
+        self.cpu_seconds = answer["cpu_seconds"]
+        return answer
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def load(
+    program: Path, server: Server, peer: Peer, lines: Iterable[str], folder: Path, **options: Any
+) -> Iterator[Load]:
+    """A load generator whose clients follow these lines; connected, all of them ready. Raises `BenchmarkFailed`."""
+    targets = folder / "targets"
+    targets.write_text("".join(f"{line}\n" for line in lines))
+    generator = Load(program, server.port, peer.protocol, targets, ready=peer.ready, **options)
+    try:
+        connected = generator.tell("connect")
+        if connected["ready"] != connected["clients"]:
+            raise BenchmarkFailed(f"{peer.name}: only {connected['ready']} of {connected['clients']} clients connected")
+        yield generator
+    finally:
+        generator.stop()

@@ -1,0 +1,54 @@
+"""Django Channels as its tutorial teaches it: a consumer in a group, `group_send`, the layer `CHANNEL_LAYER` names."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import django
+from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.layers import get_channel_layer
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.conf import settings
+from django.urls import path
+
+from benchmarks.pump import controlled, wire_message
+
+_REDIS = {"hosts": [os.environ.get("BENCH_REDIS_URL", "redis://127.0.0.1:6379/9")]}
+_LAYERS: dict[str, dict[str, Any]] = {
+    "memory": {"BACKEND": "channels.layers.InMemoryChannelLayer"},
+    "redis-core": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": _REDIS},
+    "redis-pubsub": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": _REDIS},
+}
+
+settings.configure(
+    CHANNEL_LAYERS={"default": _LAYERS[os.environ.get("CHANNEL_LAYER", "memory")]},
+    SECRET_KEY="only for benchmarks",  # noqa: S106 - signs nothing
+    ALLOWED_HOSTS=["*"],
+)
+django.setup()
+
+
+class SignalsConsumer(AsyncWebsocketConsumer):
+    """Joins the group of its path, and passes on what is sent there."""
+
+    async def connect(self) -> None:
+        self.group = f"topic-{self.scope['url_route']['kwargs']['topic']}"
+        await self.channel_layer.group_add(self.group, self.channel_name)
+        await self.accept()
+        await self.send(text_data='{"type":"welcome"}')
+
+    async def disconnect(self, code: int) -> None:  # noqa: ARG002 - Channels hands it over
+        await self.channel_layer.group_discard(self.group, self.channel_name)
+
+    async def signal(self, event: dict[str, Any]) -> None:
+        await self.send(text_data=event["text"])
+
+
+async def _publish(topic: int, signal: dict[str, Any]) -> None:
+    await get_channel_layer().group_send(f"topic-{topic}", {"type": "signal", "text": wire_message(topic, signal)})
+
+
+application = controlled(
+    ProtocolTypeRouter({"websocket": URLRouter([path("signals/<int:topic>", SignalsConsumer.as_asgi())])}), _publish
+)

@@ -1,0 +1,23 @@
+"""python-socketio as its documentation shows it: an asynchronous server, a room per topic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import socketio
+
+from benchmarks.pump import controlled
+
+server = socketio.AsyncServer(async_mode="asgi", cors_allowed_origins="*", ping_interval=60)
+
+
+@server.event
+async def connect(sid: str, environ: dict[str, Any], auth: Any) -> None:  # noqa: ARG001 - Socket.IO's signature
+    await server.enter_room(sid, "topic-0")
+
+
+async def _publish(topic: int, signal: dict[str, Any]) -> None:
+    await server.emit("new_signal", {"signal": signal}, room=f"topic-{topic}")
+
+
+application = controlled(socketio.ASGIApp(server), _publish)
