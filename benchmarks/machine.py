@@ -30,12 +30,16 @@ class BenchmarkFailed(RuntimeError):
 
 
 def build_load_generator(folder: Path) -> Path:
-    """Compile it. Raises `BenchmarkFailed` when there is no C compiler."""
+    """Compile it. Raises `BenchmarkFailed` when there is no C compiler, or no zlib."""
     compiler = next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
     if compiler is None:
         raise BenchmarkFailed("the load generator needs a C compiler: install gcc or clang")
     program = folder / "loadgen"
-    subprocess.run([compiler, "-O2", "-D_GNU_SOURCE", "-o", program, SOURCE], check=True)
+    built = subprocess.run(
+        [compiler, "-O2", "-D_GNU_SOURCE", "-o", program, SOURCE, "-lz"], capture_output=True, text=True, check=False
+    )
+    if built.returncode:
+        raise BenchmarkFailed(f"the load generator does not build (it needs zlib's headers): {built.stderr[:800]}")
     return program
 
 
@@ -73,9 +77,9 @@ class Server:
         self._process.kill()
         self._process.wait()
 
-    def publish(self, rate: float, seconds: float, topics: int = 1) -> None:
+    def publish(self, rate: float, seconds: float, topics: int = 1, strikes: int = 0) -> None:
         """Begin to publish; returns at once."""
-        self._get(f"/bench/publish?rate={rate}&seconds={seconds}&topics={topics}")
+        self._get(f"/bench/publish?rate={rate}&seconds={seconds}&topics={topics}&strikes={strikes}")
 
     @property
     def cpu_seconds(self) -> float:

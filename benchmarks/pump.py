@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -24,10 +26,22 @@ _numbers: Counter[int] = Counter()
 _running: set[asyncio.Task[None]] = set()
 
 
-def signal(topic: int) -> dict[str, Any]:
-    """The next signal of a topic, marked with its number and the time."""
+@cache
+def _option_chain(strikes: int) -> dict[str, Any]:
+    """Something as large, and as compressible, as what traders get: 80 bytes per strike."""
+    prices = random.Random(7)  # noqa: S311 - the same for every peer and run
+    rows = [
+        {"strike": 24_000 + 50 * n, "iv": round(prices.random(), 4), "delta": round(prices.random(), 4)}
+        | {"bid": round(100 * prices.random(), 2), "ask": round(100 * prices.random(), 2)}
+        for n in range(strikes)
+    ]
+    return {"metadata": {"chain": rows}}
+
+
+def signal(topic: int, strikes: int = 0) -> dict[str, Any]:
+    """The next signal of a topic, marked with its number and the time; with so many strikes of options added."""
     _numbers[topic] += 1
-    return {
+    return (_option_chain(strikes) if strikes else {}) | {
         "id": f"~{topic}:{_numbers[topic]}:{time.monotonic_ns()}~",
         "symbol": "NIFTY",
         "signal_type": "BUY",
@@ -51,14 +65,14 @@ def wire_message(topic: int, signal: dict[str, Any]) -> str:
     return json.dumps(message, separators=(",", ":"))
 
 
-async def pump(publish: Publish, *, rate: float, seconds: float, topics: int = 1) -> None:
+async def pump(publish: Publish, *, rate: float, seconds: float, topics: int = 1, strikes: int = 0) -> None:
     """Publish `rate` messages a second in all, round-robin over the topics; what a busy loop made late is caught up."""
     began, sent = time.monotonic(), 0
     while (elapsed := time.monotonic() - began) < seconds:
         due = int(elapsed * rate)
         while sent < due:
             topic = sent % topics
-            waiting = publish(topic, signal(topic))
+            waiting = publish(topic, signal(topic, strikes))
             if inspect.isawaitable(waiting):
                 await waiting
             sent += 1
@@ -68,7 +82,7 @@ async def pump(publish: Publish, *, rate: float, seconds: float, topics: int = 1
 
 
 def controlled(application: Any, publish: Publish) -> Any:
-    """The ASGI application, with `/bench/publish?rate=…&seconds=…&topics=…` in front of it."""
+    """The ASGI application, with `/bench/publish?rate=…&seconds=…&topics=…&strikes=…` in front of it."""
 
     async def wrapped(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] != "http" or not scope["path"].startswith("/bench/"):
@@ -77,7 +91,13 @@ def controlled(application: Any, publish: Publish) -> Any:
         query = {name: float(values[0]) for name, values in parse_qs(scope["query_string"].decode()).items()}
         if query:
             pumping = asyncio.create_task(
-                pump(publish, rate=query["rate"], seconds=query["seconds"], topics=int(query.get("topics", 1)))
+                pump(
+                    publish,
+                    rate=query["rate"],
+                    seconds=query["seconds"],
+                    topics=int(query["topics"]),
+                    strikes=int(query["strikes"]),
+                )
             )
             _running.add(pumping)
             pumping.add_done_callback(_running.discard)

@@ -26,9 +26,13 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#include <zlib.h>
 #define MAX_IN_FLIGHT 100
 #define READ_BYTES (1 << 18)
 #define BUCKETS (64 * 40)
+#define INFLATED 256
+#define COMPRESSION \
+    "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n"
 
 enum protocol { WS, SOCKETIO, NATS };
 enum state { IDLE, CONNECTING, HANDSHAKE, OPEN, CLOSED };
@@ -138,7 +142,7 @@ static void handshake(struct client *c) {
     int len = snprintf(request, sizeof request,
                        "GET %s%s HTTP/1.1\r\nHost: localhost:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n%s\r\n",
-                       c->path, since, port, compressed ? "Sec-WebSocket-Extensions: permessage-deflate\r\n" : "");
+                       c->path, since, port, compressed ? COMPRESSION : "");
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
     epoll_ctl(poller, EPOLL_CTL_MOD, c->fd, &e);
     c->state = HANDSHAKE;
@@ -252,6 +256,30 @@ static void message(struct client *c, char *text, size_t len) {
     if (wanted_marks && c->marks >= wanted_marks) mark_ready(c);
 }
 
+/* A server that compresses once for all sends the same bytes to all: then this inflates them once for all. */
+static char *inflated(const char *data, size_t len, size_t *size) {
+    static struct { char *data, *text; size_t len, size; } known[INFLATED];
+    uint32_t hash = (uint32_t)crc32(0, (const Bytef *)data, (uInt)len);
+    __typeof__(&known[0]) k = &known[hash % INFLATED];
+    if (k->len != len || memcmp(k->data, data, len)) {
+        z_stream z = {.avail_in = (uInt)len + 4};
+        size_t room = READ_BYTES * 4;
+        k->data = realloc(k->data, len + 4);
+        k->text = realloc(k->text, room);
+        memcpy(k->data, data, len);
+        memcpy(k->data + len, "\0\0\xff\xff", 4);
+        z.next_in = (Bytef *)k->data, z.next_out = (Bytef *)k->text, z.avail_out = (uInt)room - 1;
+        if (inflateInit2(&z, -15) != Z_OK) die("inflateInit2");
+        int result = inflate(&z, Z_SYNC_FLUSH);
+        if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR) die("a frame that cannot be inflated");
+        k->len = len, k->size = z.total_out;
+        k->text = realloc(k->text, k->size + 1);
+        inflateEnd(&z);
+    }
+    *size = k->size;
+    return k->text;
+}
+
 /* Takes whole frames off the front; answers where it stopped. */
 static char *take_frames(struct client *c, char *p, char *end) {
     while (end - p >= 2) {
@@ -273,7 +301,9 @@ static char *take_frames(struct client *c, char *p, char *end) {
             gone(c);
             return end;
         } else if (opcode < 3) {
-            message(c, p + head, len);
+            size_t size = len;
+            char *text = u[0] & 64 ? inflated(p + head, len, &size) : p + head;
+            message(c, text, size);
         }
         p += head + len;
     }
