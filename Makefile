@@ -26,7 +26,7 @@ test: install-dev ## run all tests
 soak: install-dev ## see that memory is flat: ten minutes of short-lived topics over Redis (SECONDS=… for less)
 	@$(BIN)/python -m tests.cluster.soak --seconds $(SECONDS)
 
-bench: install-dev ## measure ours beside Channels, channels_redis and Socket.IO (a quarter of an hour)
+bench: install-dev ## measure ours beside Channels, channels_redis, python-socketio and NATS (a quarter of an hour)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.lock
 	@$(BIN)/python -m benchmarks
 

@@ -43,15 +43,21 @@ def build_load_generator(folder: Path) -> Path:
     return program
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
 class Server:
     """One peer's process, pinned to the server's core. Use it as a context manager."""
 
     def __init__(self, peer: Peer, environment: dict[str, str]) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = _free_port()
+        # Where it is told to publish: most serve that beside their streams.
+        self._control_port = _free_port() if any("{control_port}" in part for part in peer.command) else self.port
         self._peer = peer
         self._process = subprocess.Popen(
-            [part.format(port=self.port) for part in peer.command],
+            [part.format(port=self.port, control_port=self._control_port) for part in peer.command],
             cwd=ROOT,
             env={**os.environ, **environment, **peer.environment},
             stdout=subprocess.DEVNULL,
@@ -74,7 +80,8 @@ class Server:
                 time.sleep(POLL_SECONDS)
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
+        for process in [*self._usage.children(recursive=True), self._usage]:
+            process.kill()
         self._process.wait()
 
     def publish(self, rate: float, seconds: float, topics: int = 1, strikes: int = 0) -> None:
@@ -84,15 +91,19 @@ class Server:
     @property
     def cpu_seconds(self) -> float:
         """What it has used of its core so far."""
-        times = self._usage.cpu_times()
-        return times.user + times.system
+        used = [process.cpu_times() for process in self._processes]
+        return sum(times.user + times.system for times in used)
 
     @property
     def resident_bytes(self) -> int:
-        return int(self._usage.memory_info().rss)
+        return sum(int(process.memory_info().rss) for process in self._processes)
+
+    @property
+    def _processes(self) -> list[psutil.Process]:
+        return [self._usage, *self._usage.children(recursive=True)]
 
     def _get(self, path: str) -> None:
-        urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=START_SECONDS).close()
+        urllib.request.urlopen(f"http://127.0.0.1:{self._control_port}{path}", timeout=START_SECONDS).close()
 
 
 class Load:

@@ -16,8 +16,9 @@ BIN = Path(sys.executable).parent
 
 @dataclass(frozen=True)
 class Peer:
-    """`command` may hold `{port}`; `target` makes the line that a client of the load generator follows (its path, and
-    after a tab what it sends), from an access token of ours."""
+    """`command` may hold `{port}` and, where a server is told to publish elsewhere, `{control_port}`. `target` makes,
+    from an access token of ours, the line that a client of the load generator follows: its path, and after a tab what
+    it sends."""
 
     name: str
     command: tuple[str, ...]
@@ -74,5 +75,12 @@ PEERS: tuple[Peer, ...] = (
         lambda _: "/socket.io/?EIO=4&transport=websocket",
         protocol="socketio",
         modules=("socketio",),
+    ),
+    Peer(
+        "NATS",
+        (sys.executable, "-m", "benchmarks.peers.nats_app", "{port}", "{control_port}"),
+        lambda _: "/\ttopic-0",
+        protocol="nats",
+        programs=("nats-server",),
     ),
 )
