@@ -26,9 +26,10 @@ test: install-dev ## run all tests
 soak: install-dev ## see that memory is flat: ten minutes of short-lived topics over Redis (SECONDS=… for less)
 	@$(BIN)/python -m tests.cluster.soak --seconds $(SECONDS)
 
-bench: install-dev ## measure ours beside Channels, channels_redis, python-socketio and NATS (a quarter of an hour)
+bench: install-dev ## measure ours beside Channels, Socket.IO, ws, NATS and the limit, for docs/benchmarks and README (20 minutes)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.lock
-	@$(BIN)/python -m benchmarks
+	@cd benchmarks/peers/node && if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund; fi
+	@$(BIN)/python -m benchmarks --seconds 2 --output docs/benchmarks
 
 lint: install-dev ## check style, types and the floors of the house
 	@echo "ruff …" && $(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -1,96 +1,86 @@
-"""`python -m benchmarks`: run the workloads, show a table, and write the results as JSON."""
+"""`python -m benchmarks`: run the workloads, show tables and what was to be reached, write JSON and plots."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import platform
+import secrets
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
-from collections.abc import Iterator
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks import fan_out
-from benchmarks.fan_out import Measured
-from benchmarks.machine import BenchmarkFailed, Server, build_load_generator
-from benchmarks.peers.catalogue import PEERS, ROOT, Peer
+from benchmarks import report
+from benchmarks.machine import BenchmarkFailed, build_load_generator, redis_server
+from benchmarks.peers.catalogue import OURS, PEERS, ROOT, Client, Peer
+from benchmarks.plots import draw
+from benchmarks.report import best_of
+from benchmarks.results import FIGURES, Results, Row, Verdict
+from benchmarks.workloads import WORKLOADS, Workload
+from benchmarks.workloads.base import Bench
+
+USERS = 5_000
+RESULTS = ROOT / "docs" / "benchmarks"
 
 console = Console()
 
 
-class Results(msgspec.Struct, frozen=True):
-    """What `--output` holds. `skipped` says which peers were not measured, and why."""
-
-    date: datetime
-    machine: str
-    rows: list[Measured]
-    skipped: dict[str, str]
-
-
 def main() -> None:
     options = _parser().parse_args()
-    chosen = [peer for peer in PEERS if not options.only or any(part in peer.name for part in options.only)]
+    chosen = [w for w in WORKLOADS if not options.workload or any(part in w.name for part in options.workload)]
     if not chosen:
-        sys.exit(f"no peer is called {' or '.join(options.only)}; there are: {'; '.join(peer.name for peer in PEERS)}")
-    rows: list[Measured] = []
-    skipped = {peer.name: f"not installed: {peer.missing}" for peer in chosen if peer.missing}
-    with tempfile.TemporaryDirectory() as name, _progress() as progress:
-        folder = Path(name)
-        step = progress.add_task("building the load generator", total=None)
-        program = build_load_generator(folder)
-        environment, token = _prepare(folder)
-        for peer in chosen:
-            if peer.missing:
-                continue
-            try:
-                for row in _run(options, program, peer, environment=environment, token=token, folder=folder):
-                    rows.append(row)
-                    progress.update(
-                        step,
-                        description=f"{peer.name}: {row.messages_per_second:,.0f} msg/s to {row.clients} clients, "
-                        f"{row.deliveries_per_second:,.0f} deliveries/s",
-                    )
-            except BenchmarkFailed as failed:
-                skipped[peer.name] = str(failed)
-    _show(rows, skipped)
+        sys.exit(f"no workload is called {' or '.join(options.workload)}; there are: {_listed(WORKLOADS)}")
+    if options.only and not any(_wanted(name, options.only) for name in PEERS):
+        sys.exit(f"no peer is called {' or '.join(options.only)}; there are: {'; '.join(PEERS)}")
+    began = time.monotonic()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        with console.status("Building the load generator, and a database with 5,000 users …"):
+            bench = prepare(folder, stack.enter_context(redis_server(folder)), options)
+        rows, skipped = _run_all(bench, chosen, options.only)
+    results = Results(
+        date=datetime.now(UTC),
+        machine=_machine(),
+        seconds=time.monotonic() - began,
+        rows=rows,
+        verdicts=[verdict for workload in chosen for verdict in _verdicts(workload, rows)],
+        skipped=skipped,
+    )
+    _show(chosen, results)
     if options.output:
-        results = Results(datetime.now(UTC), f"{platform.machine()}, {os.cpu_count()} cores", rows, skipped)
-        options.output.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
-        console.print(f"The numbers are in {options.output}.")
+        options.output.mkdir(parents=True, exist_ok=True)
+        (options.output / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
+        report.write(results, options.output)
+        plots = draw(results, options.output)
+        console.print(f"The numbers are in {options.output / 'results.json'}, with {len(plots)} plots beside it.")
 
 
-def _run(
-    options: argparse.Namespace, program: Path, peer: Peer, *, environment: dict[str, str], token: str, folder: Path
-) -> Iterator[Measured]:
-    """A server of its own for each workload: none pays for the one before."""
-    with Server(peer, environment) as server:
-        yield fan_out.at_rate(
-            program, peer, server, token, folder, clients=options.clients, rate=20, seconds=options.seconds
-        )
-    with Server(peer, environment) as server:
-        yield from fan_out.saturated(
-            program, peer, server, token, folder, clients=options.clients, seconds=options.seconds
-        )
-
-
-def _prepare(folder: Path) -> tuple[dict[str, str], str]:
+def prepare(folder: Path, redis_url: str, options: argparse.Namespace) -> Bench:
+    """The load generator, a database, and its users. Raises `BenchmarkFailed`."""
     environment = {
         "PYTHONPATH": str(ROOT),
-        "DJANGO_SETTINGS_MODULE": "config.settings",
         "DATABASE_URL": f"sqlite:///{folder / 'bench.sqlite3'}",
         "LIMIT_CONNECTIONS_PER_USER": "100000",
         "LOG_LEVEL": "WARNING",
+        "DEBUG": "false",
+        "ALLOWED_HOSTS": "localhost,127.0.0.1",
+        "SECRET_KEY": secrets.token_hex(32),
+        "ACCESS_TOKEN_SECONDS": "86400",
+        "BENCH_REDIS_URL": redis_url,
     }
+    users = max(10, round(USERS * options.scale))
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.prepare", "1"],
+        [sys.executable, "-m", "benchmarks.prepare", str(users)],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -98,56 +88,138 @@ def _prepare(folder: Path) -> tuple[dict[str, str], str]:
     )
     if done.returncode:
         raise BenchmarkFailed(f"our database could not be prepared: {done.stderr[-800:]}")
-    # The channels peers configure Django themselves.
-    return {name: value for name, value in environment.items() if name != "DJANGO_SETTINGS_MODULE"}, done.stdout.strip()
+    clients = [Client(*line.split()) for line in done.stdout.splitlines()]
+    return Bench(
+        build_load_generator(folder), folder, environment, clients, seconds=options.seconds, scale=options.scale
+    )
 
 
-def _show(rows: list[Measured], skipped: dict[str, str]) -> None:
-    by_workload: defaultdict[str, list[Measured]] = defaultdict(list)
-    for row in rows:
-        by_workload[row.workload].append(row)
-    for workload, its_rows in by_workload.items():
-        best: dict[str, Measured] = {}
-        for row in its_rows:
-            if row.peer not in best or row.deliveries_per_second > best[row.peer].deliveries_per_second:
-                best[row.peer] = row
-        ours = best.get("ours")
-        table = Table(title=f"{workload}, {its_rows[0].clients} clients")
-        for column in ("", "msg/s", "deliveries/s", "ours is", "p50 ms", "p99 ms", "lost", "cut off", "server CPU"):
-            table.add_column(column, justify="left" if not column else "right")
-        for row in sorted(best.values(), key=lambda row: -row.deliveries_per_second):
-            ratio = ours.deliveries_per_second / row.deliveries_per_second if ours and row.deliveries_per_second else 0
-            table.add_row(
-                row.peer,
-                f"{row.messages_per_second:,.0f}",
-                f"{row.deliveries_per_second:,.0f}",
-                f"{ratio:,.1f} times" if ratio else "",
-                f"{row.p50_ms:,.1f}",
-                f"{row.p99_ms:,.1f}",
-                f"{row.lost:,}",
-                f"{row.closed:,}",
-                f"{row.server_cpu:.0%}",
-            )
+def _run_all(bench: Bench, workloads: Sequence[Workload], only: Sequence[str]) -> tuple[list[Row], dict[str, str]]:
+    rows: list[Row] = []
+    skipped: dict[str, str] = {}
+    turns = [(w, PEERS[name]) for w in workloads for name in w.peers if not only or _wanted(name, only)]
+    columns = (
+        SpinnerColumn(),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        step = progress.add_task("", total=len(turns))
+        for workload, peer in turns:
+            progress.update(step, description=f"{workload.title}: {peer.name}")
+            reason = _missing(peer, bench)
+            try:
+                if not reason:
+                    for row in workload.run(bench, peer):
+                        rows.append(row)
+                        said = f"{workload.name}: {row.peer}: {_in_words(row.figures)}"
+                        progress.update(step, description=said)
+                        if not console.is_terminal:
+                            console.print(said)
+            except BenchmarkFailed as failed:
+                reason = f"{workload.name}: {failed}"
+            if reason:
+                skipped[peer.name] = reason
+            progress.advance(step)
+    return rows, skipped
+
+
+def _missing(peer: Peer, bench: Bench) -> str:
+    if peer.missing:
+        return f"not installed: {peer.missing}"
+    if "{redis_url}" in peer.environment.values() and "redis-server" in peer.programs:
+        return "" if bench.environment["BENCH_REDIS_URL"] else "not installed: redis-server"
+    return ""
+
+
+def _verdicts(workload: Workload, rows: Sequence[Row]) -> list[Verdict]:
+    best = best_of(workload, rows)
+    verdicts = []
+    for target in workload.targets:
+        reached = target.reached(best)
+        if reached is not None:
+            verdicts.append(Verdict(workload.name, target.wanted, *reached))
+    return verdicts
+
+
+def _show(workloads: Sequence[Workload], results: Results) -> None:
+    for workload in workloads:
+        best = best_of(workload, results.rows)
+        if not best:
+            continue
+        table = Table(title=workload.title, title_justify="left")
+        table.add_column("")
+        for column in workload.columns:
+            table.add_column(FIGURES[column][0], justify="right")
+        compared = "deliveries_per_second" in workload.columns and OURS in best
+        if compared:
+            table.add_column("ours is", justify="right")
+        for peer, figures in best.items():
+            cells = [FIGURES[name][1].format(figures[name]) if name in figures else "" for name in workload.columns]
+            rate = figures.get("deliveries_per_second")
+            if compared and rate and peer != OURS:
+                cells.append(f"{best[OURS]['deliveries_per_second'] / rate:,.1f} times")
+            table.add_row(peer, *cells)
         console.print(table)
-    for name, reason in skipped.items():
+    for verdict in results.verdicts:
+        mark = "[green]reached[/]" if verdict.met else "[red]missed [/]"
+        console.print(f"{mark} {verdict.workload}: {verdict.wanted}: {verdict.reached}")
+    for name, reason in results.skipped.items():
         console.print(f"skipped {name}: {reason}")
+    console.print(f"{results.date:%Y-%m-%d}, {results.machine}, {results.seconds / 60:.0f} minutes")
 
 
-def _progress() -> Progress:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=True)
+def _in_words(figures: Mapping[str, float]) -> str:
+    shown = ("deliveries_per_second", "connects_per_second", "kib_per_connection")
+    return ", ".join(
+        f"{FIGURES[name][1].format(figures[name])} {FIGURES[name][0]}" for name in shown if name in figures
+    )
+
+
+def _machine() -> str:
+    model = platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = next(iter(names), model)
+    return f"{model}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+
+
+def _wanted(name: str, only: Sequence[str]) -> bool:
+    return any(part.lower() in name.lower() for part in only)
+
+
+def _listed(workloads: Sequence[Workload]) -> str:
+    return ", ".join(workload.name for workload in workloads)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="Ours beside what else a team could pick, measured in one run."
+        prog="python -m benchmarks",
+        description="Ours beside what else a team could pick, measured in one run.",
+        epilog=f"Workloads: {_listed(WORKLOADS)}. Peers: {'; '.join(PEERS)}.",
     )
-    parser.add_argument("--only", action="append", default=[], metavar="PEER", help="measure peers whose name has this")
-    parser.add_argument("--clients", type=int, default=500, help="how many clients listen (default: 500)")
+    parser.add_argument(
+        "--workload", action="append", default=[], metavar="NAME", help="run these only (part of a name)"
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="PEER", help="measure these only (part of a name)"
+    )
+    parser.add_argument("--scale", type=float, default=1.0, help="shrink the number of clients, 0.1: a tenth")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each step is measured (default: 3)")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="where to write the results as JSON")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help=f"where to write results.json and the plots ({RESULTS.relative_to(ROOT)} holds those of the docs)",
+    )
     return parser
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BenchmarkFailed as failed:
+        sys.exit(str(failed))

@@ -9,14 +9,15 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
 import psutil
 
-from benchmarks.peers.catalogue import ROOT, Peer
+from benchmarks.peers.catalogue import ROOT, Client, Peer
+from benchmarks.traffic import Traffic
 
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
@@ -51,18 +52,20 @@ def _free_port() -> int:
 class Server:
     """One peer's process, pinned to the server's core. Use it as a context manager."""
 
-    def __init__(self, peer: Peer, environment: dict[str, str]) -> None:
+    def __init__(self, peer: Peer, environment: Mapping[str, str], core: int = SERVER_CORE) -> None:
         self.port = _free_port()
         # Where it is told to publish: most serve that beside their streams.
         self._control_port = _free_port() if any("{control_port}" in part for part in peer.command) else self.port
         self._peer = peer
+        redis_url = environment.get("BENCH_REDIS_URL", "")
+        own = {name: value.format(redis_url=redis_url) for name, value in peer.environment.items()}
         self._process = subprocess.Popen(
             [part.format(port=self.port, control_port=self._control_port) for part in peer.command],
             cwd=ROOT,
-            env={**os.environ, **environment, **peer.environment},
+            env={**os.environ, **environment, **own},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CORE}),  # noqa: PLW1509 - no threads here
+            preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509 - no threads here
         )
         self._usage = psutil.Process(self._process.pid)
 
@@ -84,9 +87,13 @@ class Server:
             process.kill()
         self._process.wait()
 
-    def publish(self, rate: float, seconds: float, topics: int = 1, strikes: int = 0) -> None:
+    def publish(self, traffic: Traffic, seconds: float) -> None:
         """Begin to publish; returns at once."""
-        self._get(f"/bench/publish?rate={rate}&seconds={seconds}&topics={topics}&strikes={strikes}")
+        self._get(f"/bench/publish?{traffic.query(seconds)}")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def cpu_seconds(self) -> float:
@@ -106,10 +113,36 @@ class Server:
         urllib.request.urlopen(f"http://127.0.0.1:{self._control_port}{path}", timeout=START_SECONDS).close()
 
 
+@contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    """A Redis of our own that keeps nothing on disk, beside the load generator; its address. Where there is no
+    `redis-server`, peers that need one are skipped."""
+    if not shutil.which("redis-server"):
+        yield ""
+        return
+    port = _free_port()
+    process = subprocess.Popen(
+        ["redis-server", "--port", str(port), "--save", "", "--appendonly", "no", "--dir", folder],  # noqa: S607
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: os.sched_setaffinity(0, {LOAD_CORE}),  # noqa: PLW1509 - no threads here
+    )
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(POLL_SECONDS)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.kill()
+        process.wait()
+
+
 class Load:
     """The load generator's process, pinned to its core. `answer = load.tell("measure 3")`."""
 
     cpu_seconds = 0.0  # of its core, at its last answer
+    connected: Mapping[str, Any] = {}  # what it answered when all were
 
     def __init__(self, program: Path, port: int, protocol: str, targets: Path, **options: str | int) -> None:
         self._process = subprocess.Popen(
@@ -140,14 +173,14 @@ class Load:
 
 @contextmanager
 def load(
-    program: Path, server: Server, peer: Peer, lines: Iterable[str], folder: Path, **options: Any
+    program: Path, server: Server, peer: Peer, clients: Sequence[Client], folder: Path, **options: Any
 ) -> Iterator[Load]:
-    """A load generator whose clients follow these lines; connected, all of them ready. Raises `BenchmarkFailed`."""
+    """A load generator for these clients; connected, all of them ready. Raises `BenchmarkFailed`."""
     targets = folder / "targets"
-    targets.write_text("".join(f"{line}\n" for line in lines))
-    generator = Load(program, server.port, peer.protocol, targets, ready=peer.ready, **options)
+    targets.write_text("".join(f"{peer.target(client)}\n" for client in clients))
+    generator = Load(program, server.port, peer.protocol, targets, ready=peer.ready(clients[0]), **options)
     try:
-        connected = generator.tell("connect")
+        connected = generator.connected = generator.tell("connect")
         if connected["ready"] != connected["clients"]:
             raise BenchmarkFailed(f"{peer.name}: only {connected['ready']} of {connected['clients']} clients connected")
         yield generator

@@ -11,16 +11,22 @@ import inspect
 import json
 import random
 import time
+import traceback
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 from urllib.parse import parse_qs
 
-Publish = Callable[[int, dict[str, Any]], Awaitable[object] | object]
+from benchmarks.peers.catalogue import symbol
+from benchmarks.traffic import Traffic
+
+Messages = Sequence[tuple[int, dict[str, Any]]]  # topic and signal
+Publish = Callable[[Messages, bool], Awaitable[object] | object]  # the bool: whether each topic is one user's own
 
 IDLE_SECONDS = 0.002  # a shorter one is a busy loop on uvloop
+MAX_AT_ONCE = 512
 
 _numbers: Counter[int] = Counter()
 _running: set[asyncio.Task[None]] = set()
@@ -43,7 +49,7 @@ def signal(topic: int, strikes: int = 0) -> dict[str, Any]:
     _numbers[topic] += 1
     return (_option_chain(strikes) if strikes else {}) | {
         "id": f"~{topic}:{_numbers[topic]}:{time.monotonic_ns()}~",
-        "symbol": "NIFTY",
+        "symbol": symbol(topic),
         "signal_type": "BUY",
         "confidence_score": 0.71,
         "entry_price": 24312.55,
@@ -65,43 +71,59 @@ def wire_message(topic: int, signal: dict[str, Any]) -> str:
     return json.dumps(message, separators=(",", ":"))
 
 
-async def pump(publish: Publish, *, rate: float, seconds: float, topics: int = 1, strikes: int = 0) -> None:
-    """Publish `rate` messages a second in all, round-robin over the topics; what a busy loop made late is caught up."""
+async def pump(publish: Publish, traffic: Traffic, seconds: float) -> None:
+    """Publish `traffic.rate` messages a second in all, round-robin over the topics; what a busy loop made late is
+    caught up."""
     began, sent = time.monotonic(), 0
-    while (elapsed := time.monotonic() - began) < seconds:
-        due = int(elapsed * rate)
-        while sent < due:
-            topic = sent % topics
-            waiting = publish(topic, signal(topic, strikes))
+    elapsed = 0.0
+    while elapsed < seconds:
+        elapsed = min(time.monotonic() - began, seconds)
+        due = min(int(elapsed * traffic.rate) - sent, MAX_AT_ONCE)
+        if due:
+            topics = [n % traffic.topics for n in range(sent, sent + due)]
+            waiting = publish([(topic, signal(topic, traffic.strikes)) for topic in topics], traffic.personal)
             if inspect.isawaitable(waiting):
                 await waiting
-            sent += 1
-            if time.monotonic() - began >= seconds:
-                return
-        await asyncio.sleep(IDLE_SECONDS)
+            sent += due
+        await asyncio.sleep(0 if due == MAX_AT_ONCE else IDLE_SECONDS)
+
+
+def one_by_one(publish: Callable[[int, dict[str, Any]], Awaitable[object]]) -> Publish:
+    """For peers that publish one message at a time."""
+
+    async def publish_all(messages: Messages, personal: bool) -> None:  # noqa: ARG001 - all topics are alike
+        for topic, content in messages:
+            await publish(topic, content)
+
+    return publish_all
 
 
 def controlled(application: Any, publish: Publish) -> Any:
-    """The ASGI application, with `/bench/publish?rate=…&seconds=…&topics=…&strikes=…` in front of it."""
+    """The ASGI application, with `/bench/publish?rate=…&seconds=…` and the other fields of `Traffic` in front of it."""
 
     async def wrapped(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] != "http" or not scope["path"].startswith("/bench/"):
             await application(scope, receive, send)
             return
-        query = {name: float(values[0]) for name, values in parse_qs(scope["query_string"].decode()).items()}
-        if query:
-            pumping = asyncio.create_task(
-                pump(
-                    publish,
-                    rate=query["rate"],
-                    seconds=query["seconds"],
-                    topics=int(query["topics"]),
-                    strikes=int(query["strikes"]),
-                )
-            )
-            _running.add(pumping)
-            pumping.add_done_callback(_running.discard)
+        start_pump(publish, scope["query_string"].decode())
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"ok"})
 
     return wrapped
+
+
+def start_pump(publish: Publish, query: str) -> None:
+    """Begin what a query string asks for; nothing, when it asks for nothing."""
+    asked = {name: float(values[0]) for name, values in parse_qs(query).items()}
+    if not asked:
+        return
+    traffic = Traffic(asked["rate"], int(asked["topics"]), int(asked["strikes"]), bool(asked["personal"]))
+    pumping = asyncio.get_running_loop().create_task(pump(publish, traffic, asked["seconds"]))
+    _running.add(pumping)
+    pumping.add_done_callback(_ended)
+
+
+def _ended(pumping: asyncio.Task[None]) -> None:
+    _running.discard(pumping)
+    if not pumping.cancelled() and pumping.exception() is not None:
+        traceback.print_exception(pumping.exception())

@@ -11,14 +11,14 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402 - needs
 
 from apps.ai_studio.routing import websocket_urlpatterns as ai_studio_urlpatterns  # noqa: E402 - as above
 from apps.streaming.consumer import unknown_endpoint  # noqa: E402 - as above
-from apps.streaming.middleware import Attached, StreamAuthMiddlewareStack  # noqa: E402 - as above
+from apps.streaming.middleware import Attached, StreamAuthMiddleware  # noqa: E402 - as above
 from apps.trading.routing import websocket_urlpatterns as trading_urlpatterns  # noqa: E402 - as above
 
 application = Attached(
     ProtocolTypeRouter(
         {
             "http": http_application,
-            "websocket": StreamAuthMiddlewareStack(
+            "websocket": StreamAuthMiddleware(
                 URLRouter([*trading_urlpatterns, *ai_studio_urlpatterns, unknown_endpoint])
             ),
         }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from operator import attrgetter
+
+from realtime.once import once
 
 _TEXT_FINAL = 0x81
 _COMPRESSED = 0x40  # RSV1: permessage-deflate, RFC 7692
@@ -52,15 +53,15 @@ class Frame:
         self.payload = payload
         self.compressible = compressible
 
-    @cached_property
+    @once
     def text(self) -> str:
         return self.payload.decode()
 
-    @cached_property
+    @once
     def plain(self) -> bytes:
         return text_frame(self.payload)
 
-    @cached_property
+    @once
     def deflated(self) -> bytes:
         return deflated_frame(self.payload) if self.compressible else self.plain
 
@@ -76,39 +77,39 @@ class Batch:
     def frames(self) -> Sequence[Frame]:
         return self._frames
 
-    @cached_property
+    @once
     def plain(self) -> bytes:
         return b"".join([frame.plain for frame in self.frames])
 
-    @cached_property
+    @once
     def deflated(self) -> bytes:
         return b"".join([frame.deflated for frame in self.frames])
 
-    @cached_property
+    @once
     def array(self) -> bytes:
         return b"".join([text_frame(payload) for payload, _ in self._arrays])
 
-    @cached_property
+    @once
     def deflated_array(self) -> bytes:
         return b"".join(
             [deflated_frame(payload) if compressible else text_frame(payload) for payload, compressible in self._arrays]
         )
 
-    @cached_property
+    @once
     def texts(self) -> list[str]:
         """The messages, for servers that make their own frames."""
         return [frame.text for frame in self.frames]
 
-    @cached_property
+    @once
     def array_texts(self) -> list[str]:
         """The same in batch mode."""
         return [payload.decode() for payload, _ in self._arrays]
 
-    @cached_property
+    @once
     def size_bytes(self) -> int:
         return sum([len(frame.payload) for frame in self.frames])
 
-    @cached_property
+    @once
     def _arrays(self) -> list[tuple[bytes, bool]]:
         return list(_arrays(self.frames))
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 
 import msgspec
 
 from realtime.errors import InvalidTopic
 from realtime.frames import Batch, Frame
+from realtime.once import once
 from realtime.topic import Kind, Topic
 
 
@@ -73,7 +73,7 @@ class Publication:
     def is_provisional(self) -> bool:
         return self.position.provisional > 0
 
-    @cached_property
+    @once
     def frame(self) -> Frame:
         """The wire message: the body plus where it stands. Made once, whatever the number of connections."""
         place = f',"topic":"{self.topic.name}"'
@@ -112,15 +112,15 @@ class JoinedBatch(PublicationBatch):
     def publications(self) -> Sequence[Publication]:
         return [publication for part in self._parts for publication in part.publications]
 
-    @cached_property
+    @once
     def plain(self) -> bytes:
         return b"".join([part.plain for part in self._parts])
 
-    @cached_property
+    @once
     def deflated(self) -> bytes:
         return b"".join([part.deflated for part in self._parts])
 
-    @cached_property
+    @once
     def deflated_array(self) -> bytes:
         return b"".join([part.deflated_array for part in self._parts])
 

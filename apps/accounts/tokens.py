@@ -6,9 +6,11 @@ presents an old one (a thief, or the owner after a thief) revokes the family, an
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import jwt
@@ -23,6 +25,7 @@ from django.utils.crypto import constant_time_compare
 from apps.accounts.models import TokenFamily, User
 
 ALGORITHM = "HS256"
+MAX_VERIFIED = 10_000
 REVOKED = "the token was revoked; sign in again"
 
 
@@ -153,15 +156,22 @@ def _encode(family: TokenFamily, kind: str, token_id: uuid.UUID, expires_at: dat
     return jwt.encode(claims, settings.SECRET_KEY, ALGORITHM)
 
 
+@lru_cache(maxsize=MAX_VERIFIED)
+def _verified(token: str, secret: str) -> dict[str, Any]:
+    """The claims of a token with a good signature. Clients that come back by the thousand have shown theirs before, and
+    verifying is a seventh of what a connection costs."""
+    return jwt.decode(token, secret, [ALGORITHM], options={"require": ["sub", "typ", "fam", "jti", "exp"]})
+
+
 def _decode(token: str, kind: str) -> dict[str, Any]:
     try:
-        claims = jwt.decode(
-            token, settings.SECRET_KEY, [ALGORITHM], options={"require": ["sub", "typ", "fam", "jti", "exp"]}
-        )
+        claims = _verified(token, settings.SECRET_KEY)
     except jwt.ExpiredSignatureError:
         raise InvalidToken("the token has expired") from None
     except jwt.PyJWTError:
         raise InvalidToken("the token is not valid") from None
+    if claims["exp"] <= time.time():  # it was good when it was verified
+        raise InvalidToken("the token has expired")
     if claims["typ"] != kind:
         raise InvalidToken(f"expected an {kind} token, got a token for {claims['typ']}")
     return claims

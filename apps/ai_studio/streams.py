@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from channels.db import database_sync_to_async
-
 from apps.ai_studio import messages as wire
 from apps.ai_studio import present, services, system_report
 from apps.ai_studio import topics as addresses
 from apps.streaming.stream import Outcome, Stream, Target
+from apps.streaming.threads import in_database
 from realtime.messages import ServerMessage
 from realtime.topic import Topic
 
@@ -30,13 +29,13 @@ class TrainingStream(Stream):
     )
 
     async def authorize(self) -> None:
-        await database_sync_to_async(services.owned_training_job)(self.context.user_id, self.context.object_id)
+        await in_database(services.owned_training_job, self.context.user_id, self.context.object_id)
 
     async def topics(self) -> Sequence[Topic]:
         return [addresses.training(self.context.object_id)]
 
     async def snapshot(self, topics: Sequence[Topic]) -> Sequence[ServerMessage]:
-        job = await database_sync_to_async(services.owned_training_job)(self.context.user_id, self.context.object_id)
+        job = await in_database(services.owned_training_job, self.context.user_id, self.context.object_id)
         progress = present.training_progress(job)
         return [wire.TrainingProgressSnapshot(progress=progress, timestamp=self.context.now())]
 
@@ -44,13 +43,13 @@ class TrainingStream(Stream):
         return await self.snapshot(())
 
     async def on_cancel_training(self, command: wire.CancelTraining) -> Outcome:
-        job = await database_sync_to_async(services.owned_training_job)(self.context.user_id, self.context.object_id)
-        await database_sync_to_async(services.cancel_training)(job)
+        job = await in_database(services.owned_training_job, self.context.user_id, self.context.object_id)
+        await in_database(services.cancel_training, job)
         return await self.snapshot(())
 
     @classmethod
     async def targets(cls, user_id: str) -> Sequence[Target]:
-        jobs = await database_sync_to_async(services.training_jobs_of)(user_id)
+        jobs = await in_database(services.training_jobs_of, user_id)
         return [Target(str(job.id), f"{job.model.name} · {job.status.lower()} · {str(job.id)[:8]}") for job in jobs]
 
 
@@ -58,11 +57,11 @@ class _ModelStream(Stream):
     """A stream of one of the user's models."""
 
     async def authorize(self) -> None:
-        await database_sync_to_async(services.owned_model)(self.context.user_id, self.context.object_id)
+        await in_database(services.owned_model, self.context.user_id, self.context.object_id)
 
     @classmethod
     async def targets(cls, user_id: str) -> Sequence[Target]:
-        models = await database_sync_to_async(services.models_of)(user_id)
+        models = await in_database(services.models_of, user_id)
         return [Target(str(model.id), model.name) for model in models]
 
 
@@ -79,7 +78,7 @@ class MonitoringStream(_ModelStream):
         return [addresses.monitoring(self.context.object_id)]
 
     async def snapshot(self, topics: Sequence[Topic]) -> Sequence[ServerMessage]:
-        model = await database_sync_to_async(services.owned_model)(self.context.user_id, self.context.object_id)
+        model = await in_database(services.owned_model, self.context.user_id, self.context.object_id)
         return [wire.ModelStatusSnapshot(status=present.model_status(model), timestamp=self.context.now())]
 
     async def on_request_status(self, command: wire.RequestStatus) -> Outcome:
@@ -99,7 +98,7 @@ class DashboardStream(Stream):
         return [addresses.dashboard(self.context.user_id)]
 
     async def snapshot(self, topics: Sequence[Topic]) -> Sequence[ServerMessage]:
-        data = await database_sync_to_async(services.dashboard)(self.context.user_id)
+        data = await in_database(services.dashboard, self.context.user_id)
         return [wire.DashboardData(data=data, timestamp=self.context.now())]
 
     async def on_request_dashboard(self, command: wire.RequestDashboard) -> Outcome:
@@ -124,8 +123,8 @@ class MarketplaceStream(Stream):
         return [addresses.marketplace(self.context.user_id), addresses.listings()]
 
     async def snapshot(self, topics: Sequence[Topic]) -> Sequence[ServerMessage]:
-        leases, reviews, listings = await database_sync_to_async(services.marketplace_snapshot)(self.context.user_id)
-        earnings = await database_sync_to_async(services.earnings)(self.context.user_id)
+        leases, reviews, listings = await in_database(services.marketplace_snapshot, self.context.user_id)
+        earnings = await in_database(services.earnings, self.context.user_id)
         return [
             wire.RecentNotifications(
                 leases=leases,
@@ -146,19 +145,19 @@ class PredictionsStream(Stream):
     messages = (wire.RecentPredictions, wire.NewPrediction, wire.PredictionOutcome)
 
     async def authorize(self) -> None:
-        await database_sync_to_async(services.readable_model)(self.context.user_id, self.context.object_id)
+        await in_database(services.readable_model, self.context.user_id, self.context.object_id)
 
     async def topics(self) -> Sequence[Topic]:
         return [addresses.predictions(self.context.object_id)]
 
     async def snapshot(self, topics: Sequence[Topic]) -> Sequence[ServerMessage]:
-        predictions = await database_sync_to_async(services.recent_predictions)(self.context.object_id)
+        predictions = await in_database(services.recent_predictions, self.context.object_id)
         return [wire.RecentPredictions(predictions=predictions, count=len(predictions), timestamp=self.context.now())]
 
     @classmethod
     async def targets(cls, user_id: str) -> Sequence[Target]:
-        own = await database_sync_to_async(services.models_of)(user_id)
-        leased = await database_sync_to_async(services.leased_models)(user_id)
+        own = await in_database(services.models_of, user_id)
+        leased = await in_database(services.leased_models, user_id)
         return [
             *(Target(str(model.id), model.name) for model in own),
             *(Target(str(model.id), f"{model.name} (leased)") for model in leased),
@@ -183,14 +182,14 @@ class BacktestStream(_ModelStream):
         return [addresses.backtest(self.context.object_id)]
 
     async def snapshot(self, topics: Sequence[Topic]) -> Sequence[ServerMessage]:
-        job = await database_sync_to_async(services.latest_backtest)(self.context.object_id)
+        job = await in_database(services.latest_backtest, self.context.object_id)
         return [wire.BacktestProgressMessage(progress=present.backtest_progress(job), timestamp=self.context.now())]
 
     async def on_request_progress(self, command: wire.RequestProgress) -> Outcome:
         return await self.snapshot(())
 
     async def on_cancel_backtest(self, command: wire.CancelBacktest) -> Outcome:
-        await database_sync_to_async(services.cancel_backtest)(self.context.object_id)
+        await in_database(services.cancel_backtest, self.context.object_id)
         return await self.snapshot(())
 
 
@@ -208,7 +207,7 @@ class SystemStream(Stream):
 
     async def snapshot(self, topics: Sequence[Topic]) -> Sequence[ServerMessage]:
         status = await system_report.status(detail=self.context.is_staff)
-        workers = await database_sync_to_async(system_report.workers)(detail=self.context.is_staff)
+        workers = await in_database(system_report.workers, detail=self.context.is_staff)
         now = self.context.now()
         return [
             wire.SystemStatusUpdate(status=status, timestamp=now),

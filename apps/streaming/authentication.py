@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from functools import cache
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
 from channels.auth import get_user
-from channels.db import database_sync_to_async
 from django.conf import settings
+from django.http.cookie import parse_cookie
 
 from apps.accounts import tokens
 from apps.accounts.models import User
 from apps.streaming import tickets
 from apps.streaming.known_logins import KnownLogins
+from apps.streaming.threads import in_database
 from realtime.connection import Connection
 from realtime.errors import NotAuthenticated
 
@@ -75,7 +79,7 @@ async def authenticate_token(token: str, logins: KnownLogins) -> Principal:
 
 
 async def _from_ticket(ticket: str, logins: KnownLogins) -> Principal:
-    holder = await database_sync_to_async(tickets.redeem)(ticket)
+    holder = await in_database(tickets.redeem, ticket)
     if holder is None:
         raise NotAuthenticated("the ticket is unknown, expired, or was used before; get a new one")
     if holder.family_id is not None:
@@ -83,14 +87,16 @@ async def _from_ticket(ticket: str, logins: KnownLogins) -> Principal:
         if login is None:
             raise NotAuthenticated(tokens.REVOKED)
         return Principal(login.user_id, login.is_staff, holder.family_id, None, holder.expires_at)
-    user = await database_sync_to_async(User.objects.filter(id=holder.user_id, is_active=True).first)()
+    user = await in_database(User.objects.filter(id=holder.user_id, is_active=True).first)
     if user is None:
         raise NotAuthenticated("this account is not active")
     return Principal(str(user.pk), user.is_staff, None, holder.session_key, holder.expires_at)
 
 
 async def _from_session(scope: Mapping[str, Any]) -> Principal:
-    user = await get_user(scope) if "session" in scope else None
+    cookies = parse_cookie(_header(scope, b"cookie") or "")
+    session = _sessions().SessionStore(cookies.get(settings.SESSION_COOKIE_NAME))
+    user = await get_user({"session": session}) if session.session_key else None
     if not isinstance(user, User) or not user.is_active:
         raise NotAuthenticated(
             "sign in first: send an access token in the Authorization header or as ?token=, or a ticket as ?ticket="
@@ -98,9 +104,13 @@ async def _from_session(scope: Mapping[str, Any]) -> Principal:
     origin = _header(scope, b"origin")
     if not _origin_allowed(origin, _header(scope, b"host")):
         raise NotAuthenticated(f"connections with a session cookie are not allowed from origin {origin!r}")
-    session = scope["session"]
-    expires_at = await database_sync_to_async(session.get_expiry_date)()
+    expires_at = await in_database(session.get_expiry_date)
     return Principal(str(user.pk), user.is_staff, None, session.session_key, expires_at)
+
+
+@cache
+def _sessions() -> ModuleType:
+    return import_module(settings.SESSION_ENGINE)
 
 
 def _origin_allowed(origin: str | None, host: str | None) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
 from uuid import UUID
@@ -113,7 +112,7 @@ class _Session:
             )
         )
         self.connection = StreamConnection(
-            connection_id=secrets.token_hex(8),
+            connection_id=engine.next_connection_id(),
             user_id=principal.user_id,
             stream=consumer.stream_class.name,
             transport=transport,

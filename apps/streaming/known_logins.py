@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
-from channels.db import database_sync_to_async
 
 from apps.accounts.tokens import Login, good_logins
+from apps.streaming.threads import in_database
 from realtime.clock import Clock
 
 TRUST_SECONDS = 4.0  # revocation is promised within five
@@ -91,7 +91,7 @@ class KnownLogins:
 
     async def _good(self, family_ids: list[str]) -> dict[str, Login]:
         asked_monotonic = self._clock.monotonic()
-        good = await database_sync_to_async(good_logins)(family_ids)
+        good = await in_database(good_logins, family_ids)
         for family_id in family_ids:
             login = good.get(family_id)
             known = self._known.get(family_id)

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 from channels.middleware import BaseMiddleware
-from channels.sessions import SessionMiddlewareStack
 
 from apps.streaming.authentication import authenticate
 from apps.streaming.runtime import runtime
@@ -36,8 +35,3 @@ class Attached:
         if scope["type"] != "lifespan":
             runtime().attach()
         return await self.inner(scope, receive, send)
-
-
-def StreamAuthMiddlewareStack(inner: Any) -> Any:  # noqa: N802 - named as Channels names its stacks
-    """Sessions for the cookie, then authentication."""
-    return SessionMiddlewareStack(StreamAuthMiddleware(inner))

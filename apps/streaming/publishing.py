@@ -153,11 +153,7 @@ def publish(
     entry = None
     if durable and not _in_event_loop():
         entry, prepared = outbox.write(prepared)
-    connection = transaction.get_connection()
-    if connection.in_atomic_block:
-        transaction.on_commit(functools.partial(_send, (prepared,), entry))
-    else:
-        _send((prepared,), entry)
+    _send_on_commit((prepared,), entry)
 
 
 def publish_to_each(
@@ -177,12 +173,20 @@ def publish_to_each(
         except ValueError as error:
             raise InvalidMessage(f"for {target!r}: {error}") from None
     if drafts:
-        transaction.on_commit(functools.partial(_send, drafts, None))  # outside a transaction: now
+        _send_on_commit(drafts, None)
 
 
 def forget(topic: Topic, key: str) -> None:
     """Drop the value of a state topic's key: who subscribes later does not get it."""
     runtime().broker.forget_soon(topic, key)
+
+
+def _send_on_commit(drafts: Sequence[Draft], entry: OutboxEntry | None) -> None:
+    """Outside a transaction: now. There `on_commit` would connect to the database, which an event loop may not."""
+    if transaction.get_connection().in_atomic_block:
+        transaction.on_commit(functools.partial(_send, drafts, entry))
+    else:
+        _send(drafts, entry)
 
 
 def _send(drafts: Sequence[Draft], entry: OutboxEntry | None) -> None:

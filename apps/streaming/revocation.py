@@ -7,12 +7,12 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from channels.db import database_sync_to_async
 from django.db import Error as DatabaseError
 
 from apps.accounts.tokens import active_users, ended_sessions
 from apps.streaming.authentication import StreamConnection
 from apps.streaming.known_logins import KnownLogins
+from apps.streaming.threads import in_database
 from realtime.close import NOT_AUTHENTICATED
 from realtime.errors import ProtocolError
 from realtime.hub import Hub
@@ -53,8 +53,8 @@ class RevocationWatch:
         sessions = {session_key for _, _, session_key in held if session_key}
         users = {connection.user_id for connection, family_id, _ in held if not family_id}
         good_families = await self._logins.check(families)
-        gone_sessions = await database_sync_to_async(ended_sessions)(sessions) if sessions else set()
-        staff_of_users = await database_sync_to_async(active_users)(users) if users else {}
+        gone_sessions = await in_database(ended_sessions, sessions) if sessions else set()
+        staff_of_users = await in_database(active_users, users) if users else {}
         for connection, family_id, session_key in held:
             if (connection.family_id, connection.session_key) != (family_id, session_key):
                 continue  # it has authenticated again meanwhile

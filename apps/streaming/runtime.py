@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import itertools
 import logging
 import random
 import secrets
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from django.conf import settings
@@ -31,6 +33,8 @@ from realtime.limits import Limits
 from realtime.messages import Reconnect
 from realtime.topic import Retention, RetentionRules
 
+GARBAGE_THRESHOLDS = (10_000, 10, 5)
+
 log = logging.getLogger(__name__)
 
 
@@ -41,6 +45,7 @@ class Runtime:
         self.clock = SystemClock()
         self.metrics = PrometheusMetrics()
         self.process_id = secrets.token_hex(4)
+        self._connection_numbers = itertools.count(1)
         self.heartbeat_seconds = environment.heartbeat_seconds
         self.limits = Limits(
             message_bytes=environment.limit_message_bytes,
@@ -76,6 +81,7 @@ class Runtime:
         if self._hub is None or self._loop is not loop:
             self._loop = loop
             self.is_long_lived = True
+            _collect_garbage_less_often()
             self._hub = Hub(self.broker, self.clock, self.metrics, window_seconds=self._window_seconds)
             self._logins = KnownLogins(self.clock)
             self._watch = RevocationWatch(self._hub, self._logins)
@@ -86,6 +92,10 @@ class Runtime:
         """The logins that connect to the running event loop."""
         _ = self.hub
         return self._logins
+
+    def next_connection_id(self) -> str:
+        """A name that no other connection has, on any machine. Not a secret."""
+        return f"{self.process_id}{next(self._connection_numbers):08x}"
 
     def attach(self) -> None:
         """Serve from the running loop: hear what others publish, and keep watch. At no cost when it does already."""
@@ -159,6 +169,16 @@ def _broker_and_leases(environment: Any, clock: SystemClock, metrics: Prometheus
     if len(urls) == 1:
         return make(urls[0]), leases
     return ShardedBroker({public_name(url): make(url) for url in urls}), leases
+
+
+@cache
+def _collect_garbage_less_often() -> None:
+    """Python looks through all objects each time that some hundreds were added, and a connection is made of a hundred
+    and fifty: when thousands connect, that is a fifth of the work. What is loaded by now is never looked at again, and
+    what comes, less often: dead connections wait in at most some ten megabytes."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
 @lru_cache(maxsize=1)

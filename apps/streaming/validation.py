@@ -13,6 +13,7 @@ import msgspec
 from realtime.errors import InvalidMessage
 
 _PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
+_AS_IS = frozenset({str, int, float, bool, type(None)})
 _UNKNOWN = re.compile(r"unknown field `(?P<field>[^`]*)`")
 
 
@@ -34,6 +35,13 @@ def to_payload(kind: Any, value: Any, name: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) in _AS_IS:
+        return value
+    if type(value) is dict:  # what nearly every payload is, and nearly every value in it is plain
+        return {
+            key if type(key) is str else str(key): item if type(item) in _AS_IS else _plain(item)
+            for key, item in value.items()
+        }
     if isinstance(value, msgspec.Struct):
         return msgspec.to_builtins(value, builtin_types=(datetime,))
     if isinstance(value, Mapping):

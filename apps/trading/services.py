@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date
+from functools import reduce
+from operator import or_
 from uuid import UUID
 
 import msgspec
@@ -64,10 +66,12 @@ def set_watchlist(user_id: str, symbols: Collection[str]) -> list[str]:
 
 def recent_signals(user_id: str | None, symbols: Collection[str]) -> list[messages.Signal]:
     """The latest signals of these symbols and, with `user_id`, of this user; newest first."""
-    wanted = Q(user=None, symbol__in=symbols)
+    wanted = [Q(user=None, symbol__in=symbols)] if symbols else []
     if user_id is not None:
-        wanted |= Q(user_id=user_id)
-    return [present.signal(row) for row in models.Signal.objects.filter(wanted)[:RECENT]]
+        wanted.append(Q(user_id=user_id))
+    if not wanted:
+        return []
+    return [present.signal(row) for row in models.Signal.objects.filter(reduce(or_, wanted))[:RECENT]]
 
 
 # Accounts

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from channels.db import database_sync_to_async
 from msgspec import UNSET
 
 from apps.streaming.stream import Outcome, Stream, StreamContext, Subscribe, Unsubscribe
+from apps.streaming.threads import in_database
 from apps.trading import messages as wire
 from apps.trading import services
 from apps.trading import topics as addresses
@@ -30,13 +30,13 @@ class SignalsStream(Stream):
         self._followed: set[str] = set()
 
     async def topics(self) -> Sequence[Topic]:
-        symbols = await database_sync_to_async(services.watchlist)(self.context.user_id)
+        symbols = await in_database(services.watchlist, self.context.user_id)
         self._followed.update(symbols)
         return [addresses.user_signals(self.context.user_id), *(addresses.symbol_signals(symbol) for symbol in symbols)]
 
     async def topic_named(self, name: str) -> Topic | None:
         symbol = addresses.symbol_of(name)
-        if symbol is None or not await database_sync_to_async(services.is_known)(symbol):
+        if symbol is None or not await in_database(services.is_known, symbol):
             return await super().topic_named(name)
         self._followed.add(symbol)
         return addresses.symbol_signals(symbol)
@@ -47,7 +47,7 @@ class SignalsStream(Stream):
         return await self._recent(symbols, own=mine in topics)
 
     async def on_subscribe_symbol(self, command: wire.SubscribeSymbol) -> Outcome:
-        if not await database_sync_to_async(services.is_known)(command.symbol):
+        if not await in_database(services.is_known, command.symbol):
             raise CommandFailed("unknown_symbol", f"Unknown symbol {command.symbol!r}")
         self._followed.add(command.symbol)
         return Subscribe((addresses.symbol_signals(command.symbol),))
@@ -60,7 +60,7 @@ class SignalsStream(Stream):
         return await self._recent(sorted(self._followed), own=True)
 
     async def _recent(self, symbols: Sequence[str], *, own: bool) -> Sequence[ServerMessage]:
-        signals = await database_sync_to_async(services.recent_signals)(self.context.user_id if own else None, symbols)
+        signals = await in_database(services.recent_signals, self.context.user_id if own else None, symbols)
         return [wire.RecentSignals(signals=signals, count=len(signals), timestamp=self.context.now())]
 
 
@@ -77,7 +77,7 @@ class PortfolioStream(Stream):
         return [addresses.portfolio(self.context.user_id)]
 
     async def snapshot(self, topics: Sequence[Topic]) -> Sequence[ServerMessage]:
-        portfolio = await database_sync_to_async(services.portfolio)(self.context.user_id)
+        portfolio = await in_database(services.portfolio, self.context.user_id)
         return [wire.PortfolioSummary(portfolio=portfolio, timestamp=self.context.now())]
 
     async def on_request_portfolio(self, command: wire.RequestPortfolio) -> Outcome:
@@ -97,7 +97,7 @@ class ExecutionsStream(Stream):
         return [addresses.executions(self.context.user_id)]
 
     async def snapshot(self, topics: Sequence[Topic]) -> Sequence[ServerMessage]:
-        executions = await database_sync_to_async(services.recent_executions)(self.context.user_id)
+        executions = await in_database(services.recent_executions, self.context.user_id)
         return [wire.RecentExecutions(executions=executions, count=len(executions), timestamp=self.context.now())]
 
     async def on_request_executions(self, command: wire.RequestExecutions) -> Outcome:
@@ -116,7 +116,7 @@ class SentimentStream(Stream):
         return [addresses.sentiment()]
 
     async def snapshot(self, topics: Sequence[Topic]) -> Sequence[ServerMessage]:
-        sentiments = await database_sync_to_async(services.current_sentiments)()
+        sentiments = await in_database(services.current_sentiments)
         return [wire.CurrentSentiment(sentiments=sentiments, timestamp=self.context.now())]
 
 
@@ -133,11 +133,11 @@ class RiskAlertsStream(Stream):
         return [addresses.risk(self.context.user_id)]
 
     async def snapshot(self, topics: Sequence[Topic]) -> Sequence[ServerMessage]:
-        alerts = await database_sync_to_async(services.active_alerts)(self.context.user_id)
+        alerts = await in_database(services.active_alerts, self.context.user_id)
         return [wire.ActiveAlerts(alerts=alerts, count=len(alerts), timestamp=self.context.now())]
 
     async def on_acknowledge_alert(self, command: wire.AcknowledgeAlert) -> Outcome:
-        alert = await database_sync_to_async(services.acknowledge_alert)(self.context.user_id, command.alert_id)
+        alert = await in_database(services.acknowledge_alert, self.context.user_id, command.alert_id)
         if alert is None:
             raise CommandFailed("unknown_alert", f"You have no alert {command.alert_id!r}")
         return [wire.AlertAcknowledged(alert=alert, timestamp=self.context.now())]
@@ -156,7 +156,7 @@ class PnlStream(Stream):
         return [addresses.pnl(self.context.user_id)]
 
     async def snapshot(self, topics: Sequence[Topic]) -> Sequence[ServerMessage]:
-        pnl = await database_sync_to_async(services.pnl)(self.context.user_id)
+        pnl = await in_database(services.pnl, self.context.user_id)
         return [wire.CurrentPnl(pnl=pnl, timestamp=self.context.now())]
 
     async def on_request_pnl(self, command: wire.RequestPnl) -> Outcome:
@@ -178,7 +178,7 @@ class FnoStream(Stream):
     )
 
     async def topics(self) -> Sequence[Topic]:
-        underlyings = await database_sync_to_async(services.underlyings)()
+        underlyings = await in_database(services.underlyings)
         return [
             *(addresses.underlying_options(underlying) for underlying in underlyings),
             addresses.user_options(self.context.user_id),
@@ -190,7 +190,7 @@ class FnoStream(Stream):
             underlying = addresses.underlying_of(topic.name)
             if underlying is not None:
                 found += await self._chains(underlying)
-        greeks = await database_sync_to_async(services.portfolio_greeks)(self.context.user_id)
+        greeks = await in_database(services.portfolio_greeks, self.context.user_id)
         found.append(wire.PortfolioGreeksUpdate(data=greeks, timestamp=self.context.now()))
         return found
 
@@ -206,19 +206,19 @@ class FnoStream(Stream):
         return await self._chains(command.symbol, command.expiry)
 
     async def _check(self, underlying: str, expiry: object) -> None:
-        known = await database_sync_to_async(services.underlyings)()
+        known = await in_database(services.underlyings)
         if underlying not in known:
             raise CommandFailed(
                 "unknown_symbol", f"Unknown symbol {underlying!r}; there are options on {', '.join(known)}"
             )
         if expiry is UNSET:
             return
-        expiries = await database_sync_to_async(services.expiries)(underlying)
+        expiries = await in_database(services.expiries, underlying)
         if expiry not in expiries:
             listed = ", ".join(map(str, expiries)) or "none yet"
             raise CommandFailed("unknown_expiry", f"{underlying} has no expiry {expiry}; it has {listed}")
 
     async def _chains(self, underlying: str, expiry: object = UNSET) -> list[ServerMessage]:
         wanted = None if expiry is UNSET else expiry
-        chains = await database_sync_to_async(services.option_chains)(underlying, wanted)
+        chains = await in_database(services.option_chains, underlying, wanted)
         return [wire.OptionChainUpdate(data=chain, timestamp=self.context.now()) for chain in chains]

@@ -2,8 +2,9 @@
  *
  *     loadgen PORT PROTOCOL TARGETS [option=value …]        PROTOCOL: ws, socketio or nats
  *
- * TARGETS is a file with a line per client: the path of its handshake, and after a tab what it sends once connected
- * (for nats: the subjects it subscribes to, separated by commas). Every message that is to be counted holds
+ * TARGETS is a file with a line per client, its fields separated by tabs: the path of its handshake, a header for that
+ * (or nothing), and each message that it sends once connected (for nats: the subjects it subscribes to, separated by
+ * commas). Every message that is to be counted holds
  * a mark, ~TOPIC:NUMBER:NANOSECONDS~: a small number per topic, counted up from anywhere, and CLOCK_MONOTONIC when it was
  * published. Each client checks per topic that numbers have no gap and never go back.
  *
@@ -11,8 +12,9 @@
  *     connect         connect all; done when each has received `ready` (any message, if that is empty)
  *     measure SECONDS count from now on for so long
  *     drop            break all connections, without a close frame
- *     resume COUNT    connect all again with ?since=; done when each has received COUNT marks
- *     stop_reading N  the first N clients read no more
+ *     resume COUNT    connect all again with ?since=, from where each stands on the first topic that it was told of and
+ *                     whose name begins with `resume`; done when each has received COUNT marks
+ *     stop_reading N  the first N clients read no more (with the option deaf=N, these have small buffers)
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -30,7 +32,7 @@
 #define MAX_IN_FLIGHT 100
 #define READ_BYTES (1 << 18)
 #define BUCKETS (64 * 40)
-#define INFLATED 256
+#define INFLATED 16384 /* slots; clients that lag behind still ask for older frames */
 #define COMPRESSION \
     "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n"
 
@@ -40,7 +42,7 @@ enum state { IDLE, CONNECTING, HANDSHAKE, OPEN, CLOSED };
 struct client {
     int fd;
     enum state state;
-    char *path, *greeting;
+    char *path, *header, *greeting; /* several greetings: separated by tabs */
     char *rest;           /* bytes of a frame that has not arrived whole */
     size_t rest_len;
     char carry[96];       /* nats: a mark that was cut in two by the end of a frame */
@@ -55,7 +57,8 @@ struct client {
 
 static struct client *clients;
 static int client_count, port, topics = 1, compressed, track_offsets;
-static const char *ready_text = "";
+static const char *ready_text = "", *resume_text = "";
+static int deaf_count;
 static enum protocol protocol;
 static int poller;
 static uint64_t marks_count, bytes_count, gaps, repeats, closed_count, refused_count, now_ns, histogram[BUCKETS], max_ns;
@@ -141,8 +144,8 @@ static void handshake(struct client *c) {
                  (unsigned long long)c->offset);
     int len = snprintf(request, sizeof request,
                        "GET %s%s HTTP/1.1\r\nHost: localhost:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                       "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n%s\r\n",
-                       c->path, since, port, compressed ? COMPRESSION : "");
+                       "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n%s%s%s\r\n",
+                       c->path, since, port, compressed ? COMPRESSION : "", c->header, c->header[0] ? "\r\n" : "");
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
     epoll_ctl(poller, EPOLL_CTL_MOD, c->fd, &e);
     c->state = HANDSHAKE;
@@ -187,11 +190,20 @@ static char *scan_marks(struct client *c, char *p, char *end) {
     return end;
 }
 
+static char *topic_to_resume(char *text) {
+    char *topic = text;
+    while ((topic = strstr(topic, "\"topic\":\""))) {
+        if (!strncmp(topic + 9, resume_text, strlen(resume_text))) return topic;
+        topic += 9;
+    }
+    return NULL;
+}
+
 static void note_position(struct client *c, char *text, char *end) {
     char *topic, *epoch, *offset;
     char kept = *end;
     *end = 0;
-    if (!c->since[0] && (topic = strstr(text, "\"topic\":\"")) && (epoch = strstr(topic, "\"epoch\":\"")) &&
+    if (!c->since[0] && (topic = topic_to_resume(text)) && (epoch = strstr(topic, "\"epoch\":\"")) &&
         (offset = strstr(epoch, "\"offset\":"))) {
         snprintf(c->since, sizeof c->since, "%.*s:%.*s", (int)strcspn(topic + 9, "\""), topic + 9,
                  (int)strcspn(epoch + 9, "\""), epoch + 9);
@@ -259,21 +271,23 @@ static void message(struct client *c, char *text, size_t len) {
 /* A server that compresses once for all sends the same bytes to all: then this inflates them once for all. */
 static char *inflated(const char *data, size_t len, size_t *size) {
     static struct { char *data, *text; size_t len, size; } known[INFLATED];
-    uint32_t hash = (uint32_t)crc32(0, (const Bytef *)data, (uInt)len);
+    uint64_t hash = len, word;
+    for (size_t i = 0; i < 16 && (i + 1) * 8 <= len; i++) /* the start, where messages differ, is enough */
+        memcpy(&word, data + i * 8, 8), hash = (hash ^ word) * 0x9E3779B97F4A7C15u, hash ^= hash >> 29;
     __typeof__(&known[0]) k = &known[hash % INFLATED];
     if (k->len != len || memcmp(k->data, data, len)) {
         z_stream z = {.avail_in = (uInt)len + 4};
-        size_t room = READ_BYTES * 4;
+        static char text[READ_BYTES * 4];
         k->data = realloc(k->data, len + 4);
-        k->text = realloc(k->text, room);
         memcpy(k->data, data, len);
         memcpy(k->data + len, "\0\0\xff\xff", 4);
-        z.next_in = (Bytef *)k->data, z.next_out = (Bytef *)k->text, z.avail_out = (uInt)room - 1;
+        z.next_in = (Bytef *)k->data, z.next_out = (Bytef *)text, z.avail_out = sizeof text;
         if (inflateInit2(&z, -15) != Z_OK) die("inflateInit2");
         int result = inflate(&z, Z_SYNC_FLUSH);
         if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR) die("a frame that cannot be inflated");
         k->len = len, k->size = z.total_out;
         k->text = realloc(k->text, k->size + 1);
+        memcpy(k->text, text, k->size);
         inflateEnd(&z);
     }
     *size = k->size;
@@ -325,7 +339,8 @@ static void readable(struct client *c) {
         if (body) {
             if (!contains(p, (size_t)(body - p), " 101 ")) { gone(c); return; }
             c->state = OPEN, p = body + 4;
-            if (protocol == WS && c->greeting) send_frame(c, 1, c->greeting, strlen(c->greeting));
+            for (char *g = c->greeting; protocol == WS && g && !(resuming && c->since[0]); g = strchr(g, '\t') ? strchr(g, '\t') + 1 : NULL)
+                send_frame(c, 1, g, strcspn(g, "\t"));
         }
     }
     if (c->state == OPEN) p = take_frames(c, p, end);
@@ -412,14 +427,15 @@ static void obey(char *line) {
 }
 
 int main(int argc, char **argv) {
-    if (argc < 4) die("usage: loadgen PORT PROTOCOL TARGETS [topics=N] [ready=TEXT] [compressed=1] [offsets=1]");
+    if (argc < 4) die("usage: loadgen PORT PROTOCOL TARGETS [topics=N] [ready=TEXT] [compressed=1] [resume=TOPIC] [deaf=N]");
     port = atoi(argv[1]);
     protocol = !strcmp(argv[2], "nats") ? NATS : !strcmp(argv[2], "socketio") ? SOCKETIO : WS;
     for (int i = 4; i < argc; i++) {
         if (!strncmp(argv[i], "topics=", 7)) topics = atoi(argv[i] + 7);
         if (!strncmp(argv[i], "ready=", 6)) ready_text = argv[i] + 6;
         if (!strncmp(argv[i], "compressed=", 11)) compressed = atoi(argv[i] + 11);
-        if (!strncmp(argv[i], "offsets=", 8)) track_offsets = atoi(argv[i] + 8);
+        if (!strncmp(argv[i], "resume=", 7)) resume_text = argv[i] + 7, track_offsets = 1;
+        if (!strncmp(argv[i], "deaf=", 5)) deaf_count = atoi(argv[i] + 5);
     }
     FILE *file = fopen(argv[3], "r");
     char *line = NULL;
@@ -430,8 +446,11 @@ int main(int argc, char **argv) {
         struct client *c = &clients[client_count++];
         memset(c, 0, sizeof *c);
         line[strcspn(line, "\r\n")] = 0;
-        char *tab = strchr(line, '\t');
-        if (tab) *tab = 0, c->greeting = strdup(tab + 1);
+        char *tab = strchr(line, '\t'), *second = tab ? strchr(tab + 1, '\t') : NULL;
+        if (second) *second = 0, c->greeting = strdup(second + 1);
+        if (tab) *tab = 0;
+        c->header = strdup(tab ? tab + 1 : "");
+        c->deaf = client_count <= deaf_count;
         c->path = strdup(line);
         c->last = calloc((size_t)topics, sizeof *c->last);
     }

@@ -12,7 +12,7 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from django.conf import settings
 from django.urls import path
 
-from benchmarks.pump import controlled, wire_message
+from benchmarks.pump import controlled, one_by_one, wire_message
 
 _REDIS = {"hosts": [os.environ.get("BENCH_REDIS_URL", "redis://127.0.0.1:6379/9")]}
 _LAYERS: dict[str, dict[str, Any]] = {
@@ -30,16 +30,18 @@ django.setup()
 
 
 class SignalsConsumer(AsyncWebsocketConsumer):
-    """Joins the group of its path, and passes on what is sent there."""
+    """Joins the groups of its path, and passes on what is sent there."""
 
     async def connect(self) -> None:
-        self.group = f"topic-{self.scope['url_route']['kwargs']['topic']}"
-        await self.channel_layer.group_add(self.group, self.channel_name)
+        self.topics = [f"topic-{topic}" for topic in self.scope["url_route"]["kwargs"]["topics"].split(",")]
+        for topic in self.topics:
+            await self.channel_layer.group_add(topic, self.channel_name)
         await self.accept()
         await self.send(text_data='{"type":"welcome"}')
 
     async def disconnect(self, code: int) -> None:  # noqa: ARG002 - Channels hands it over
-        await self.channel_layer.group_discard(self.group, self.channel_name)
+        for topic in self.topics:
+            await self.channel_layer.group_discard(topic, self.channel_name)
 
     async def signal(self, event: dict[str, Any]) -> None:
         await self.send(text_data=event["text"])
@@ -49,6 +51,5 @@ async def _publish(topic: int, signal: dict[str, Any]) -> None:
     await get_channel_layer().group_send(f"topic-{topic}", {"type": "signal", "text": wire_message(topic, signal)})
 
 
-application = controlled(
-    ProtocolTypeRouter({"websocket": URLRouter([path("signals/<int:topic>", SignalsConsumer.as_asgi())])}), _publish
-)
+_streams = URLRouter([path("signals/<str:topics>", SignalsConsumer.as_asgi())])
+application = controlled(ProtocolTypeRouter({"websocket": _streams}), one_by_one(_publish))

@@ -15,7 +15,7 @@ from typing import Any
 
 import uvicorn
 
-from benchmarks.pump import controlled, wire_message
+from benchmarks.pump import controlled, one_by_one, wire_message
 
 CONFIGURATION = """
 listen: 127.0.0.1:{tcp_port}
@@ -55,7 +55,7 @@ async def _publish_when_told(tcp_port: int, control_port: int) -> None:
     reader, writer = await _connect(tcp_port)
     writer.write(b'CONNECT {"verbose":false,"pedantic":false}\r\n')
     answering = asyncio.create_task(_answer_pings(reader, writer))
-    control = controlled(_nothing, Publisher(writer).publish)
+    control = controlled(_nothing, one_by_one(Publisher(writer).publish))
     await uvicorn.Server(uvicorn.Config(control, port=control_port, log_level="warning", lifespan="off")).serve()
     answering.cancel()
 

@@ -6,7 +6,7 @@ Its memory is bounded thrice: per topic by retention, over all topics by bytes, 
 from __future__ import annotations
 
 import asyncio
-import secrets
+import random
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class _Log:
     def __init__(self, topic: Topic, retention: Retention) -> None:
         self.topic = topic
         self.retention = retention
-        self.epoch = secrets.token_hex(4)
+        self.epoch = f"{random.getrandbits(32):08x}"
         self.offset = 0
         self.subscribed = False
         self.used_monotonic = 0.0

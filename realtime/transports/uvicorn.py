@@ -2,24 +2,29 @@
 
 Use it as `uvicorn --ws realtime.transports.uvicorn:RawFrameProtocol config.asgi:application`. It relies on these
 parts of uvicorn's `WebSocketsSansIOProtocol`, and `tests/apps/streaming/test_transports.py` fails when they change:
-`config`, `scope`, `conn`, `transport`, `queue`, `close_sent`, `close_timer`, `read_paused`, `handle_connect`,
+`config`, `scope`, `conn`, `transport`, `queue`, `writable`, `request`, `response`, `start_keepalive`,
+`close_sent`, `close_timer`, `read_paused`, `handle_connect`,
 `handle_close`, `handle_parser_exception`, `keepalive_timeout`, `pause_writing`, `resume_writing`, `connection_lost`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
-from websockets.server import ServerProtocol
 
 from realtime.frames import DEFLATE_WINDOW_BITS, Batch, Encoding
+from realtime.transports.mailbox import Gate, Mailbox
 
 EXTENSION = "sharewise.raw_frames"
 CLOSE_GRACE_SECONDS = 10.0
 PARSER_GRACE_SECONDS = 1.0
+
+_SHARED_DEFLATE = ServerPerMessageDeflateFactory(
+    server_no_context_takeover=True, client_no_context_takeover=True, server_max_window_bits=DEFLATE_WINDOW_BITS
+)
 
 
 class RawFrameTransport:
@@ -94,13 +99,10 @@ class RawFrameProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.queue = cast("Any", Mailbox())
+        self.writable = cast("Any", Gate(is_open=True))
         if self.config.ws_per_message_deflate:
-            shared = ServerPerMessageDeflateFactory(
-                server_no_context_takeover=True,
-                client_no_context_takeover=True,
-                server_max_window_bits=DEFLATE_WINDOW_BITS,
-            )
-            self.conn = ServerProtocol(extensions=[shared], max_size=self.config.ws_max_size, logger=self.conn.logger)
+            self.conn.available_extensions = [_SHARED_DEFLATE]
 
     @property
     def deflates(self) -> bool:
@@ -116,6 +118,13 @@ class RawFrameProtocol(WebSocketsSansIOProtocol):
             self.raw = RawFrameTransport(self)
             extensions: dict[str, Any] = self.scope["extensions"]
             extensions[EXTENSION] = self.raw
+
+    def start_keepalive(self) -> None:
+        super().start_keepalive()
+        # The handshake is over. What it said is in the scope; the websockets library would keep it twice more.
+        self.request.headers.clear()
+        self.response.headers.clear()
+        del self.request, self.response
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -71,3 +71,11 @@ def test_which_logins_are_no_longer_good(user):
     family = TokenFamily.objects.get(pk=tokens.verify_access(tokens.log_in(user).access).family_id)
     assert tokens.good_logins([str(family.pk)]) == {str(family.pk): tokens.Login(str(user.pk), is_staff=False)}
     assert tokens.active_users({str(user.pk), "999999"}) == {str(user.pk): False}
+
+
+def test_a_token_that_was_good_before_expires_all_the_same(user, monkeypatch):
+    access = tokens.log_in(user).access
+    claims = tokens.read_access(access)
+    monkeypatch.setattr(tokens.time, "time", claims.expires_at.timestamp)
+    with pytest.raises(tokens.InvalidToken, match="expired"):
+        tokens.read_access(access)

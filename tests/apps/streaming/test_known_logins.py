@@ -34,16 +34,13 @@ class Database:
 def database(monkeypatch):
     database = Database()
     monkeypatch.setattr(known_logins, "good_logins", database.good_logins)
-    monkeypatch.setattr(known_logins, "database_sync_to_async", _in_the_loop)
+    monkeypatch.setattr(known_logins, "in_database", _in_the_loop)
     return database
 
 
-def _in_the_loop(function):
-    async def call(*args):
-        await asyncio.sleep(0)
-        return function(*args)
-
-    return call
+async def _in_the_loop(function, *args):
+    await asyncio.sleep(0)
+    return function(*args)
 
 
 @pytest.fixture

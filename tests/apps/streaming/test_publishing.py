@@ -233,3 +233,11 @@ def test_one_bad_payload_among_many_sends_none(payloads, says, monkeypatch):
 def test_nobody_to_publish_to_is_fine(monkeypatch):
     monkeypatch.setattr(runtime().broker, "publish_many_soon", lambda drafts: pytest.fail("something was sent"))
     websocket_utils.notify_pnl_updates({})
+
+
+async def test_an_engine_publishes_to_many_from_its_event_loop(monkeypatch):
+    """Where `on_commit` would ask for a database connection, which an event loop may not."""
+    sent = []
+    monkeypatch.setattr(runtime().broker, "publish_many_soon", lambda drafts: sent.extend(drafts) or len(drafts))
+    websocket_utils.notify_pnl_updates({7: PNL, 8: PNL})
+    assert len(sent) == 2

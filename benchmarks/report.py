@@ -1,0 +1,92 @@
+"""The results in Markdown: all of them for `docs/`, and a summary for the README."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.peers.catalogue import OURS, ROOT
+from benchmarks.results import FIGURES, Results, Row
+from benchmarks.workloads import WORKLOADS, Workload
+
+README = ROOT / "README.md"
+BEGIN, END = "<!-- from `make bench`: begin -->\n", "<!-- from `make bench`: end -->\n"
+SUMMARY = ("fan-out-saturated", "fan-out-20-per-second", "personal-saturated", "connect-storm", "idle-memory")
+_SUMMARY_FIGURES = ("deliveries_per_second", "p99_ms", "connects_per_second", "kib_per_connection")
+
+
+def best_of(workload: Workload, rows: Sequence[Row]) -> Mapping[str, Mapping[str, float]]:
+    """Of each peer the figures that count for the workload."""
+    best: dict[str, Mapping[str, float]] = {}
+    for row in rows:
+        if row.workload != workload.name:
+            continue
+        known = best.get(row.peer)
+        if known is None or row.figures.get(workload.best_by, 0) > known.get(workload.best_by, 0):
+            best[row.peer] = row.figures
+    return best
+
+
+def full(results: Results) -> str:
+    """Every workload, what it was to reach, and what it reached."""
+    lines = ["# What `make bench` measured", "", _where(results), ""]
+    lines += ["| workload | to reach | reached | |", "|---|---|---|---|"]
+    for verdict in results.verdicts:
+        lines.append(
+            f"| {verdict.workload} | {verdict.wanted} | {verdict.reached} | {'yes' if verdict.met else '**no**'} |"
+        )
+    for workload in WORKLOADS:
+        best = best_of(workload, results.rows)
+        if best:
+            lines += ["", f"## {workload.title}", "", *_table(workload.columns, best)]
+    if results.skipped:
+        lines += ["", "## Not measured", "", *(f"- {name}: {reason}" for name, reason in results.skipped.items())]
+    return "\n".join(lines) + "\n"
+
+
+def summary(results: Results) -> str:
+    """A table per workload that people ask about first; what ours is compared with is in its last column."""
+    lines = [_where(results), ""]
+    for workload in WORKLOADS:
+        best = best_of(workload, results.rows)
+        if workload.name not in SUMMARY or OURS not in best:
+            continue
+        figure = next(name for name in _SUMMARY_FIGURES if name in workload.columns and name in best[OURS])
+        if workload.name == "fan-out-20-per-second":
+            figure = "p99_ms"
+        label, form = FIGURES[figure]
+        lines += [f"| {workload.title} | {label} |", "|---|--:|"]
+        lines += [f"| {peer} | {form.format(figures[figure])} |" for peer, figures in best.items() if figure in figures]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def update_readme(results: Results) -> None:
+    """Put the summary in its place in the README."""
+    text = README.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    README.write_text(before + BEGIN + summary(results) + END + after)
+
+
+def write(results: Results, folder: Path) -> None:
+    """`results.md`; and the README's summary, when the folder is that of the docs."""
+    (folder / "results.md").write_text(full(results))
+    if folder.resolve() == (ROOT / "docs" / "benchmarks").resolve():
+        update_readme(results)
+
+
+def _where(results: Results) -> str:
+    return (
+        f"Measured on {results.date:%Y-%m-%d} in one run of {results.seconds / 60:.0f} minutes, on {results.machine}; "
+        "the server on one core, the load generator on the other."
+    )
+
+
+def _table(columns: Sequence[str], best: Mapping[str, Mapping[str, float]]) -> list[str]:
+    head = " | ".join(FIGURES[name][0] for name in columns)
+    lines = [f"| | {head} |", "|---|" + "--:|" * len(columns)]
+    for peer, figures in best.items():
+        cells = [FIGURES[name][1].format(figures[name]) if name in figures else "" for name in columns]
+        lines.append(f"| {peer} | {' | '.join(cells)} |")
+    return lines
