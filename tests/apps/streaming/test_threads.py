@@ -62,5 +62,6 @@ async def test_who_went_away_is_not_asked_for(trips):
     assert made in (["first", "last"], ["first", "gone", "last"])  # it may have left with the first
 
 
+@pytest.mark.django_db(transaction=True)
 async def test_calls_are_made_in_a_thread_that_is_not_the_event_loops():
     assert await in_database(threading.get_ident) != threading.get_ident()
