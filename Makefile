@@ -20,8 +20,8 @@ run: $(VENV)/.installed ## start the server, the engines and the demo on http://
 	@$(BIN)/python manage.py serve --port $(PORT)
 
 test: install-dev ## run all tests
-	@echo "Running the tests (about eight minutes; those of realtime/ alone: $(BIN)/python -m pytest tests/realtime) …"
-	@$(BIN)/python -m pytest
+	@echo "Running the tests, two at a time (about five minutes; those of realtime/ alone: $(BIN)/python -m pytest tests/realtime) …"
+	@$(BIN)/python -m pytest -n 2
 
 soak: install-dev ## see that memory is flat: ten minutes of short-lived topics over Redis (SECONDS=… for less)
 	@$(BIN)/python -m tests.cluster.soak --seconds $(SECONDS)
