@@ -46,6 +46,14 @@ class User(AbstractUser):
         return self.email
 
 
+class TokenFamilyQuerySet(models.QuerySet["TokenFamily"]):
+    """Families, and which of them still live."""
+
+    def alive(self) -> TokenFamilyQuerySet:
+        """Not revoked, not expired, and of an active user. Those whose user has the same password still are good."""
+        return self.filter(revoked_at=None, expires_at__gt=timezone.now(), user__is_active=True)
+
+
 class TokenFamily(models.Model):
     """One login. Each refresh replaces `current_id`; an older refresh token that shows up revokes the family."""
 
@@ -57,6 +65,8 @@ class TokenFamily(models.Model):
     expires_at = models.DateTimeField(db_index=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
 
+    objects = TokenFamilyQuerySet.as_manager()
+
     class Meta:
         verbose_name_plural = "token families"
 
@@ -64,11 +74,6 @@ class TokenFamily(models.Model):
         return f"{self.user} since {self.created_at:%Y-%m-%d %H:%M}"
 
     @property
-    def is_good(self) -> bool:
-        """Not revoked, not expired, and its user is active and has the same password still."""
-        return (
-            self.revoked_at is None
-            and self.expires_at > timezone.now()
-            and self.user.is_active
-            and constant_time_compare(self.auth_hash, self.user.get_session_auth_hash())
-        )
+    def has_same_password(self) -> bool:
+        """Whether its user's password is the one that it was made with."""
+        return constant_time_compare(self.auth_hash, self.user.get_session_auth_hash())

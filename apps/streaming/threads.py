@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections import deque
-from collections.abc import Callable, Coroutine
+from collections import defaultdict, deque
+from collections.abc import Callable, Coroutine, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
@@ -17,8 +17,13 @@ from django.db import close_old_connections
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+Question = TypeVar("Question", bound=Hashable)
+Answers = Callable[[list[Question]], Mapping[Question, Result]]
 
 MAX_CALLS_PER_TRIP = 64  # the first to ask need not wait for the last of a thousand
+MAX_QUESTIONS_PER_CALL = 250  # as above
+CROWD = 4  # so many questions on one trip mean that many clients are coming
+CROWD_SECONDS = 0.01  # how long the next trip then waits for more
 
 # One thread: the engines' writes keep their order, and SQLite has one writer anyway.
 _engine_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engines")
@@ -27,9 +32,16 @@ _engine_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engines")
 async def in_database(call: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
     """What `call` returns or raises, in the thread for database work. Calls are made one by one, in the order in which
     they were asked for; those that wait at one moment share a trip to the thread, which costs more than a query."""
-    answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-    _Trips.of_this_loop().add(functools.partial(call, *args, **kwargs), answer)
+    answer: asyncio.Future[Result] = _Trips.of_this_loop().add(functools.partial(call, *args, **kwargs))
     return await answer
+
+
+async def in_database_together(answer_all: Answers[Question, Result], question: Question) -> Result | None:
+    """What `answer_all` says to the question, or None when it says nothing. Whoever asks the same function at the same
+    moment shares a call, and the same question one answer: a thousand clients that come back cost a few queries.
+    `answer_all` is called in the thread for database work."""
+    answers = await asyncio.shield(_Trips.of_this_loop().add_question(answer_all, question))
+    return answers.get(question)
 
 
 class _Trips:
@@ -39,6 +51,7 @@ class _Trips:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
+        self._shared: defaultdict[Answers[Any, Any], list[_SharedCall]] = defaultdict(list)  # those of the waiting
         self._travelling: asyncio.Task[None] | None = None
 
     @classmethod
@@ -49,15 +62,35 @@ class _Trips:
             trips = cls._by_loop[loop] = cls()
         return trips
 
-    def add(self, call: Callable[[], Any], answer: asyncio.Future[Any]) -> None:
+    def add(self, call: Callable[[], Any]) -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = loop.create_future()
         self._waiting.append((call, answer))
         if self._travelling is None or self._travelling.done():
-            self._travelling = asyncio.get_running_loop().create_task(self._travel())
+            self._travelling = loop.create_task(self._travel())
+        return answer
+
+    def add_question(self, answer_all: Answers[Any, Any], question: Hashable) -> asyncio.Future[Mapping[Any, Any]]:
+        """What `answer_all` will have said to this question and others."""
+        calls = self._shared[answer_all]
+        shared = next((call for call in calls if question in call.questions), None)
+        if shared is None:
+            if not calls or len(calls[-1].questions) == MAX_QUESTIONS_PER_CALL:
+                calls.append(_SharedCall(answer_all))
+                calls[-1].answers = self.add(calls[-1])
+            shared = calls[-1]
+            shared.questions[question] = None
+        return shared.answers
 
     async def _travel(self) -> None:
+        questions = 0
         while self._waiting:
+            if questions > CROWD:
+                await asyncio.sleep(CROWD_SECONDS)
+            self._shared.clear()
             trip = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_CALLS_PER_TRIP))]
             asked = [(call, answer) for call, answer in trip if not answer.done()]  # done: who asked has gone
+            questions = sum([len(call.questions) if isinstance(call, _SharedCall) else 1 for call, _ in asked])
             try:
                 outcomes = await database_sync_to_async(_make)([call for call, _ in asked])
             except RuntimeError as error:  # the process ends, and its threads have
@@ -69,6 +102,19 @@ class _Trips:
                     answer.set_exception(failure)
                 else:
                     answer.set_result(result)
+
+
+class _SharedCall:
+    """One call on behalf of many who ask."""
+
+    answers: asyncio.Future[Mapping[Any, Any]]
+
+    def __init__(self, answer_all: Answers[Any, Any]) -> None:
+        self._answer_all = answer_all
+        self.questions: dict[Hashable, None] = {}
+
+    def __call__(self) -> Mapping[Any, Any]:
+        return self._answer_all(list(self.questions))
 
 
 def _make(calls: list[Callable[[], Any]]) -> list[tuple[Any, Exception | None]]:

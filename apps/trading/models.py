@@ -171,7 +171,7 @@ class Signal(models.Model):
 
     class Meta:
         ordering = ("-created_at",)
-        indexes = [models.Index(fields=("symbol", "-created_at"))]
+        indexes = [models.Index(fields=("symbol", "-created_at")), models.Index(fields=("user", "-created_at"))]
 
     def __str__(self) -> str:
         return f"{self.signal_type} {self.symbol} {self.status}"

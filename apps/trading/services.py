@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date
-from functools import reduce
-from operator import or_
+from itertools import chain
+from operator import attrgetter
 from uuid import UUID
 
 import msgspec
 import numpy as np
 from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
 
+from apps.streaming.latest import latest_of_each
 from apps.trading import messages, models, present
 from apps.trading.websocket_utils import notify_alert_acknowledged
 from engines.market.instruments import Instrument
@@ -44,7 +45,16 @@ def is_known(symbol: str) -> bool:
 
 def watchlist(user_id: str) -> list[str]:
     """The symbols that a user watches."""
-    return list(models.WatchlistItem.objects.filter(user_id=user_id).values_list("instrument_id", flat=True))
+    return watchlists([user_id])[user_id]
+
+
+def watchlists(user_ids: Collection[str]) -> dict[str, list[str]]:
+    """The symbols that each of these users watches. One query, however many."""
+    found: dict[str, list[str]] = {user_id: [] for user_id in user_ids}
+    items = models.WatchlistItem.objects.filter(user_id__in=user_ids).values_list("user_id", "instrument_id")
+    for user_id, symbol in items:
+        found[str(user_id)].append(symbol)
+    return found
 
 
 def set_watchlist(user_id: str, symbols: Collection[str]) -> list[str]:
@@ -64,14 +74,29 @@ def set_watchlist(user_id: str, symbols: Collection[str]) -> list[str]:
 # Signals
 
 
-def recent_signals(user_id: str | None, symbols: Collection[str]) -> list[messages.Signal]:
-    """The latest signals of these symbols and, with `user_id`, of this user; newest first."""
-    wanted = [Q(user=None, symbol__in=symbols)] if symbols else []
-    if user_id is not None:
-        wanted.append(Q(user_id=user_id))
-    if not wanted:
-        return []
-    return [present.signal(row) for row in models.Signal.objects.filter(reduce(or_, wanted))[:RECENT]]
+class SignalsWanted(msgspec.Struct, frozen=True):
+    """The signals of these symbols and, with `user_id`, those of this user."""
+
+    user_id: str | None
+    symbols: frozenset[str]
+
+
+def recent_signals(asked: Collection[SignalsWanted]) -> dict[SignalsWanted, list[messages.Signal]]:
+    """The latest signals that each asks for, newest first. Few queries, however many ask; none of them reads more than
+    is kept of a symbol or a user here."""
+    user_ids = {wanted.user_id for wanted in asked if wanted.user_id is not None}
+    symbols = {symbol for wanted in asked for symbol in wanted.symbols}
+    of_user, of_symbol = defaultdict(list), defaultdict(list)
+    for row in latest_of_each(models.Signal.objects.all(), "user_id", user_ids, RECENT):
+        of_user[str(row.user_id)].append(row)
+    for row in latest_of_each(models.Signal.objects.filter(user=None), "symbol", symbols, RECENT):
+        of_symbol[row.symbol].append(row)
+    found = {}
+    for wanted in asked:
+        rows = chain(of_user.get(wanted.user_id or "", ()), *(of_symbol.get(symbol, ()) for symbol in wanted.symbols))
+        newest = sorted(rows, key=attrgetter("created_at"), reverse=True)[:RECENT]
+        found[wanted] = [present.signal(row) for row in newest]
+    return found
 
 
 # Accounts

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec import UNSET
 
 from apps.streaming.stream import Outcome, Stream, StreamContext, Subscribe, Unsubscribe
-from apps.streaming.threads import in_database
+from apps.streaming.threads import in_database, in_database_together
 from apps.trading import messages as wire
 from apps.trading import services
 from apps.trading import topics as addresses
@@ -30,7 +30,7 @@ class SignalsStream(Stream):
         self._followed: set[str] = set()
 
     async def topics(self) -> Sequence[Topic]:
-        symbols = await in_database(services.watchlist, self.context.user_id)
+        symbols = await in_database_together(services.watchlists, self.context.user_id) or ()
         self._followed.update(symbols)
         return [addresses.user_signals(self.context.user_id), *(addresses.symbol_signals(symbol) for symbol in symbols)]
 
@@ -60,7 +60,8 @@ class SignalsStream(Stream):
         return await self._recent(sorted(self._followed), own=True)
 
     async def _recent(self, symbols: Sequence[str], *, own: bool) -> Sequence[ServerMessage]:
-        signals = await in_database(services.recent_signals, self.context.user_id if own else None, symbols)
+        wanted = services.SignalsWanted(self.context.user_id if own else None, frozenset(symbols))
+        signals = await in_database_together(services.recent_signals, wanted) or ()
         return [wire.RecentSignals(signals=signals, count=len(signals), timestamp=self.context.now())]
 
 

@@ -1,5 +1,5 @@
-"""Django Channels with its `AuthMiddlewareStack`, on this project's database: who connects is signed in by the session
-cookie and gets the same snapshot as on our signals stream."""
+"""Django Channels with its `AuthMiddlewareStack` and its in-memory layer, on this project's database: who connects is
+signed in by the session cookie and gets the same snapshot as on our signals stream."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import os
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 import django
+from django.conf import settings
 
+settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 django.setup()
 
 import msgspec  # noqa: E402 - needs Django set up
@@ -16,14 +18,19 @@ from channels.auth import AuthMiddlewareStack  # noqa: E402 - needs Django set u
 from channels.db import database_sync_to_async  # noqa: E402 - needs Django set up
 from channels.generic.websocket import AsyncWebsocketConsumer  # noqa: E402 - needs Django set up
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402 - needs Django set up
+from django.db.models import Q  # noqa: E402 - needs Django set up
 from django.urls import path  # noqa: E402 - needs Django set up
 
-from apps.trading import messages, services  # noqa: E402 - needs Django set up
+from apps.accounts.models import User  # noqa: E402 - needs Django set up
+from apps.trading import messages, present  # noqa: E402 - needs Django set up
+from apps.trading.models import Signal  # noqa: E402 - needs Django set up
 from benchmarks.pump import Messages, controlled  # noqa: E402 - needs Django set up
 
 
-def _recent_signals(user_id: str) -> list[messages.Signal]:
-    return services.recent_signals(user_id, services.watchlist(user_id))
+def _recent_signals(user: User) -> list[messages.Signal]:
+    symbols = list(user.watchlist.values_list("instrument_id", flat=True))
+    wanted = Q(user=user) | Q(user=None, symbol__in=symbols) if symbols else Q(user=user)
+    return [present.signal(row) for row in Signal.objects.filter(wanted)[:50]]
 
 
 class SignalsConsumer(AsyncWebsocketConsumer):
@@ -37,7 +44,7 @@ class SignalsConsumer(AsyncWebsocketConsumer):
         self.group = f"signals-{user.pk}"
         await self.channel_layer.group_add(self.group, self.channel_name)
         await self.accept()
-        signals = await database_sync_to_async(_recent_signals)(str(user.pk))
+        signals = await database_sync_to_async(_recent_signals)(user)
         snapshot = {"type": "recent_signals", "signals": signals, "count": len(signals)}
         await self.send(text_data=msgspec.json.encode(snapshot).decode())
 

@@ -8,7 +8,7 @@ import pytest
 from django.db import DatabaseError
 
 from apps.accounts.tokens import Login
-from apps.streaming import known_logins
+from apps.streaming import known_logins, threads
 from apps.streaming.known_logins import KEEP_SECONDS, TRUST_SECONDS, KnownLogins
 from realtime.clock import ManualClock
 
@@ -34,13 +34,16 @@ class Database:
 def database(monkeypatch):
     database = Database()
     monkeypatch.setattr(known_logins, "good_logins", database.good_logins)
-    monkeypatch.setattr(known_logins, "in_database", _in_the_loop)
+    monkeypatch.setattr(threads, "database_sync_to_async", _in_the_loop)
     return database
 
 
-async def _in_the_loop(function, *args):
-    await asyncio.sleep(0)
-    return function(*args)
+def _in_the_loop(function):
+    async def call(*args):
+        await asyncio.sleep(0)
+        return function(*args)
+
+    return call
 
 
 @pytest.fixture
