@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import UNSET, UnsetType
 
 from realtime.clock import Clock
-from realtime.close import NOT_AUTHENTICATED, POSITION_LOST, SLOW_CONSUMER, CloseCode
+from realtime.close import INTERNAL_ERROR, NOT_AUTHENTICATED, POSITION_LOST, SLOW_CONSUMER, CloseCode
 from realtime.errors import OutboxFull, ProtocolError, TooManySubscriptions
-from realtime.frames import Batch, Frame
+from realtime.frames import Batch, Frame, MixedBatch
 from realtime.hub import TICK_SECONDS, Hub
 from realtime.join import Join
 from realtime.limits import Limits
@@ -37,6 +38,7 @@ from realtime.transports.base import Transport
 HEARTBEAT_SECONDS = 20.0
 EXPIRY_NOTICE = timedelta(seconds=60)
 REPLAY_CHUNK = 200
+ABNORMAL_CLOSURE = 1006  # RFC 6455: never sent; it ended without a close frame
 MAX_REASON_BYTES = 123  # RFC 6455: a control frame holds 125 bytes, two of them the code
 
 Snapshot = Callable[[Sequence[Topic]], Awaitable[Sequence[ServerMessage]]]
@@ -66,6 +68,7 @@ class Connection:
         self.stream = stream
         self.expires_at = expires_at
         self.closed_with: int | None = None
+        self._is_broken = False
         self._core = ProtocolCore(commands, limits, clock)
         self._transport = transport
         self._hub = hub
@@ -137,15 +140,17 @@ class Connection:
         if self.closed_with is not None:
             return
         self.closed_with = close.code
-        last = None if close is SLOW_CONSUMER else Batch(self._outbox.take())
+        last = None if close is SLOW_CONSUMER else MixedBatch(self._outbox.take())
         self._outbox.clear()
         text = (reason or close.meaning).encode()[:MAX_REASON_BYTES].decode(errors="ignore")
         self._transport.close(close.code, text, last)
         self._release_waiter()
 
     def ended(self, code: int) -> None:
-        """The socket is gone, whoever closed it. Frees everything; call it once, at the end."""
-        self.closed_with = self.closed_with or code
+        """The socket is gone, whoever closed it. Frees everything; call it once, at the end. `code` is what the peer
+        closed with, and counts if we had not closed before."""
+        if self.closed_with is None or self._is_broken:
+            self.closed_with = code
         self._release_waiter()
         self._hub.disconnect(self, list(self._topics.values()))
         self._topics.clear()
@@ -281,6 +286,9 @@ class Connection:
         """Send the client away, to come back for a fresh snapshot."""
         self.close(POSITION_LOST, f"{topic.name} started anew; reconnect for a fresh snapshot")
 
+    def failed(self) -> None:
+        self.close(INTERNAL_ERROR)
+
     # Time
 
     def renew(self, expires_at: datetime | None) -> None:
@@ -300,12 +308,22 @@ class Connection:
                 self._expiry_announced = True
                 self.send(TokenExpiring(expires_at=self.expires_at, timestamp=now))
         if self._quiet_seconds >= self._heartbeat_seconds:
-            offsets = {
-                topic.name: position.offset
-                for topic in self._live.values()
-                if topic.kind is Kind.LOG and (position := self._hub.position(topic)) is not None
-            }
-            self.send(Heartbeat(offsets=offsets, timestamp=self._clock.now()))
+            self._clock.call_later(self._phase_seconds, self._send_heartbeat)
+
+    @property
+    def _phase_seconds(self) -> float:
+        """Of a tick, each connection's own: all who heard nothing since the same publication are due in one tick."""
+        return zlib.crc32(self.connection_id.encode()) % 1_000 / 1_000 * TICK_SECONDS
+
+    def _send_heartbeat(self) -> None:
+        if self._quiet_seconds < self._heartbeat_seconds:
+            return
+        offsets = {
+            topic.name: position.offset
+            for topic in self._live.values()
+            if topic.kind is Kind.LOG and (position := self._hub.position(topic)) is not None
+        }
+        self.send(Heartbeat(offsets=offsets, timestamp=self._clock.now()))
 
     # Inner workings
 
@@ -331,13 +349,15 @@ class Connection:
             await self._drained
 
     def _on_writable(self) -> None:
-        if len(self._outbox):
-            self._transport.write(Batch(self._outbox.take()))
+        if len(self._outbox) and self._transport.writable:
+            self._transport.write(MixedBatch(self._outbox.take()))
         if self._transport.writable:
             self._release_waiter()
 
     def _on_broken(self) -> None:
-        self.closed_with = self.closed_with or 1006
+        if self.closed_with is None:
+            self.closed_with = ABNORMAL_CLOSURE  # until `ended` says more
+            self._is_broken = True
         self._outbox.clear()
         self._release_waiter()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from operator import attrgetter
 
 from realtime.once import once
@@ -65,10 +66,19 @@ class Frame:
     def deflated(self) -> bytes:
         return deflated_frame(self.payload) if self.compressible else self.plain
 
+    @once
+    def deflated_array(self) -> bytes:
+        """Of this message alone. Only for what is `worth_compressing`."""
+        return deflated_frame(b"[" + self.payload + b"]")
+
+    @property
+    def worth_compressing(self) -> bool:
+        return self.compressible and len(self.payload) >= DEFLATE_MIN_BYTES
+
 
 class Batch:
-    """Frames that leave in one write. Immutable and shared between connections, in the form of each connection's
-    `Encoding`: `plain`, `deflated`, `array` or `deflated_array`."""
+    """Frames of one topic that leave in one write. Immutable and shared between connections, in the form of each
+    connection's `Encoding`: `plain`, `deflated`, `array` or `deflated_array`."""
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         self._frames = frames
@@ -79,7 +89,8 @@ class Batch:
 
     @once
     def plain(self) -> bytes:
-        return b"".join([frame.plain for frame in self.frames])
+        frames = self.frames
+        return frames[0].plain if len(frames) == 1 else b"".join([frame.plain for frame in frames])
 
     @once
     def deflated(self) -> bytes:
@@ -112,6 +123,21 @@ class Batch:
     @once
     def _arrays(self) -> list[tuple[bytes, bool]]:
         return list(_arrays(self.frames))
+
+
+class MixedBatch(Batch):
+    """Frames of any topics and replies, as they wait for a socket. What is compressed is compressed alone: beside what
+    another topic says, its length would tell of that. And so it is compressed once for everybody here, too."""
+
+    @once
+    def deflated_array(self) -> bytes:
+        parts: list[bytes] = []
+        for compressed, frames in groupby(self.frames, attrgetter("worth_compressing")):
+            if compressed:
+                parts += [frame.deflated_array for frame in frames]
+            else:
+                parts += [text_frame(payload) for payload, _ in _arrays(list(frames))]
+        return b"".join(parts)
 
 
 def _arrays(frames: Sequence[Frame]) -> Iterator[tuple[bytes, bool]]:

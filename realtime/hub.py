@@ -7,6 +7,7 @@ more, and a delivery costs less.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -18,6 +19,8 @@ from realtime.join import Join
 from realtime.metrics import Metrics
 from realtime.publication import JoinedBatch, Position, Publication, PublicationBatch, conflate
 from realtime.topic import Kind, Topic
+
+log = logging.getLogger(__name__)
 
 DEFAULT_WINDOW_SECONDS = 0.005
 MAX_WINDOW_SECONDS = 0.025
@@ -47,6 +50,10 @@ class Subscriber(Protocol):
 
     def tick(self) -> None:
         """Called every `TICK_SECONDS`."""
+        ...
+
+    def failed(self) -> None:
+        """Delivering to it raised, which is a bug: end it, so that it takes its messages from history."""
         ...
 
 
@@ -237,15 +244,23 @@ class Hub:
                 else:
                     batches.append(batch)
         for subscriber, batches in mail.items():
-            subscriber.deliver(batches[0] if len(batches) == 1 else JoinedBatch(batches))
+            self._deliver(subscriber, batches[0] if len(batches) == 1 else JoinedBatch(batches))
         self._report()
 
     def _flush(self, channel: _Channel) -> None:
         batch = self._take(channel)
         if batch is not None:
             for subscriber in list(channel.live):
-                subscriber.deliver(batch)
+                self._deliver(subscriber, batch)
             self._report()
+
+    @staticmethod
+    def _deliver(subscriber: Subscriber, batch: PublicationBatch) -> None:
+        try:
+            subscriber.deliver(batch)
+        except Exception:
+            log.exception("delivering to a connection failed; it is closed, and the others get theirs")
+            subscriber.failed()
 
     def _take(self, channel: _Channel) -> PublicationBatch | None:
         """What is pending, as it leaves; from here on the channel counts it as delivered."""
@@ -253,16 +268,19 @@ class Hub:
         if not publications:
             return None
         channel.pending = []
-        placed = next((p for p in reversed(publications) if not p.is_provisional), None)
-        if placed is not None:
+        placed = publications[-1]
+        if placed.position.provisional:
+            placed = next((p for p in reversed(publications) if not p.is_provisional), placed)
+        if not placed.position.provisional:
             channel.position = placed.position
-        if not channel.live:
+        listeners = len(channel.live)
+        if not listeners:
             return None
-        if channel.topic.kind is Kind.STATE:
+        if channel.topic.kind is Kind.STATE and len(publications) > 1:
             publications = conflate(publications)
         batch = PublicationBatch(publications)
-        self._delivered += len(publications) * len(channel.live)
-        self._delivered_bytes += batch.size_bytes * len(channel.live)
+        self._delivered += len(publications) * listeners
+        self._delivered_bytes += batch.size_bytes * listeners
         return batch
 
     def _report(self) -> None:

@@ -12,7 +12,7 @@ from realtime.once import once
 from realtime.topic import Kind, Topic
 
 
-class Position(msgspec.Struct, frozen=True):
+class Position(msgspec.Struct, frozen=True, gc=False):
     """A place in a topic. A new epoch means that the topic was lost and started again from offset 1.
 
     `provisional` counts what a process delivered by itself after `offset` while its broker was away; such
@@ -29,7 +29,7 @@ class Position(msgspec.Struct, frozen=True):
         return (self.offset, self.provisional)
 
 
-class Draft(msgspec.Struct, frozen=True):
+class Draft(msgspec.Struct, frozen=True, gc=False):
     """A message on its way to a broker.
 
     `body` is one JSON object, encoded once, here. `key` names the part of a state topic that it replaces;
@@ -56,6 +56,8 @@ class Draft(msgspec.Struct, frozen=True):
 class Publication:
     """One item of a topic, with the position its broker gave it. State topics count too, but only inwardly."""
 
+    __slots__ = ("_frame", "body", "key", "position", "published_monotonic", "topic")
+
     def __init__(
         self, topic: Topic, body: bytes, key: str | None, position: Position, published_monotonic: float = 0.0
     ) -> None:
@@ -64,6 +66,7 @@ class Publication:
         self.key = key
         self.position = position
         self.published_monotonic = published_monotonic
+        self._frame: Frame | None = None
 
     @property
     def offset(self) -> int:
@@ -73,13 +76,16 @@ class Publication:
     def is_provisional(self) -> bool:
         return self.position.provisional > 0
 
-    @once
+    @property
     def frame(self) -> Frame:
         """The wire message: the body plus where it stands. Made once, whatever the number of connections."""
-        place = f',"topic":"{self.topic.name}"'
-        if self.topic.kind is Kind.LOG and not self.is_provisional:
-            place += f',"offset":{self.offset}'
-        return Frame(self.body[:-1] + place.encode() + b"}", compressible=True)
+        if self._frame is None:
+            topic, position = self.topic, self.position
+            place = f',"topic":"{topic.name}"'
+            if topic.kind is Kind.LOG and not position.provisional:
+                place += f',"offset":{position.offset}'
+            self._frame = Frame(self.body[:-1] + place.encode() + b"}", compressible=True)
+        return self._frame
 
     def __repr__(self) -> str:
         return f"<Publication {self.topic.name}#{self.offset} key={self.key!r}>"
@@ -89,7 +95,7 @@ class PublicationBatch(Batch):
     """Publications that leave in one write, shared by every connection that gets them."""
 
     def __init__(self, publications: Sequence[Publication]) -> None:
-        super().__init__([publication.frame for publication in publications])
+        self._frames = [publication.frame for publication in publications]
         self._publications = publications
 
     @property

@@ -22,7 +22,7 @@ class Kind(enum.Enum):
     STATE = "state"
 
 
-class Topic(msgspec.Struct, frozen=True):
+class Topic(msgspec.Struct, frozen=True, gc=False):
     """A validated topic. Build these only in an app's `topics.py`.
 
     Raises `InvalidTopic` when the name is empty, too long, or holds a character outside `[A-Za-z0-9_.-]`.

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
+import re
+import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import cache
 from typing import Any, Self
 
 import pytest
 from websockets.exceptions import ConnectionClosed
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.frames import Close, Frame, Opcode
+from websockets.streams import StreamReader
 from websockets.sync.client import connect
+
+from realtime.frames import DEFLATE_WINDOW_BITS
 
 PASSWORD = "correct horse battery staple"
 TIMEOUT_SECONDS = 5.0
@@ -83,6 +91,104 @@ class StreamClient:
         self.close()
 
 
+class CountingDeflate(PerMessageDeflate):
+    """A client's side of what our server negotiates; counts what came compressed."""
+
+    def __init__(self, window_bits: int = DEFLATE_WINDOW_BITS) -> None:
+        super().__init__(
+            remote_no_context_takeover=True,
+            local_no_context_takeover=True,
+            remote_max_window_bits=window_bits,
+            local_max_window_bits=15,
+        )
+        self.compressed = 0
+
+    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
+        self.compressed += frame.rsv1
+        return super().decode(frame, max_size=max_size)
+
+
+class BareClient:
+    """A client that says byte for byte what a test wants, and shows frame by frame what it gets."""
+
+    def __init__(self, server: LiveServer, path: str, user: Any, *, offer: str | None = None, **query: str) -> None:
+        from apps.accounts import tokens
+
+        token = tokens.log_in(user).access
+        self.socket = socket.create_connection(("127.0.0.1", server.port))
+        self.socket.settimeout(TIMEOUT_SECONDS)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        lines = [
+            f"GET {server.url(path, token=token, **query).split(str(server.port), 1)[1]} HTTP/1.1",
+            "Host: localhost",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            "Sec-WebSocket-Version: 13",
+            *([f"Sec-WebSocket-Extensions: {offer}"] if offer else []),
+        ]
+        self.socket.sendall("\r\n".join([*lines, "", ""]).encode())
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += self.socket.recv(65_536)
+        head, _, rest = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101")
+        self.negotiated = dict(re.findall(r"(?m)^([\w-]+): (.*?)\r?$", head.decode())).get("Sec-WebSocket-Extensions")
+        window_bits = re.search(r"server_max_window_bits=(\d+)", self.negotiated or "")
+        self.deflate = CountingDeflate(int(window_bits[1])) if window_bits else None
+        self._reader = StreamReader()
+        self._reader.feed_data(rest)
+
+    def send(self, opcode: Opcode, payload: bytes) -> None:
+        self.socket.sendall(Frame(opcode, payload).serialize(mask=True))
+
+    def command(self, type_: str, **fields: Any) -> None:
+        self.send(Opcode.TEXT, json.dumps({"type": type_, **fields}).encode())
+
+    def frames(self) -> Iterator[Frame]:
+        """Everything until the end of the connection. Says goodbye when the server does."""
+        parsing = self._parse()
+        while True:
+            try:
+                next(parsing)
+            except StopIteration as parsed:
+                yield parsed.value
+                if parsed.value.opcode is Opcode.CLOSE:
+                    self.send(Opcode.CLOSE, parsed.value.data)
+                parsing = self._parse()
+                continue
+            try:
+                data = self.socket.recv(65_536)
+            except ConnectionResetError:
+                return
+            if not data:
+                return
+            self._reader.feed_data(data)
+
+    def _parse(self) -> Generator[None, None, Frame]:
+        return Frame.parse(self._reader.read_exact, mask=False, extensions=[self.deflate] if self.deflate else [])
+
+    def until(self, *types: str) -> dict[str, Any]:
+        """The next message of one of these types."""
+        return next(
+            message
+            for frame in self.frames()
+            if frame.opcode is Opcode.TEXT and (message := json.loads(frame.data))["type"] in types
+        )
+
+    def close_code(self) -> int:
+        """Read to the end, which must be a close frame, and say its code."""
+        frames = list(self.frames())
+        assert [frame.opcode for frame in frames].index(Opcode.CLOSE) == len(frames) - 1, "something follows the close"
+        return Close.parse(frames[-1].data).code
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+
 @cache
 def _validators() -> dict[str, Any]:
     from jsonschema import Draft202012Validator, FormatChecker
@@ -109,7 +215,7 @@ def validate(message: dict[str, Any]) -> None:
 
 
 class LiveServer:
-    """The server of `manage.py serve --no-engines`, in a thread."""
+    """The server of `manage.py serve --no-engines`, in a thread. Its settings are uvicorn's."""
 
     def __init__(self, **config: Any) -> None:
         from apps.streaming.server import listen, make_server
@@ -122,6 +228,8 @@ class LiveServer:
         self._thread = threading.Thread(target=self._server.run, args=([self._sock],), daemon=True)
         self._thread.start()
         wait_until(lambda: self._server.started, "the server did not start")
+        for name, value in config.items():
+            assert getattr(self._server.config, name) == value, f"uvicorn sets {name} itself"
 
     @property
     def http(self) -> str:
@@ -147,6 +255,29 @@ class LiveServer:
         assert not self._thread.is_alive(), "the server did not stop"
 
 
+def connection_of(user: Any) -> Any:
+    """The one connection that this user has."""
+    from apps.streaming.runtime import runtime
+
+    return next(connection for connection in runtime()._hub.connections if connection.user_id == str(user.pk))
+
+
+def in_loop(call: Callable[..., Any], *args: Any) -> Any:
+    """Call it in the event loop of the server that started last."""
+    from apps.streaming.runtime import runtime
+
+    done: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            done.set_result(call(*args))
+        except BaseException as error:  # noqa: BLE001 - the test is to see it
+            done.set_exception(error)
+
+    runtime()._loop.call_soon_threadsafe(run)
+    return done.result(TIMEOUT_SECONDS)
+
+
 @pytest.fixture(scope="session")
 def live_server_session(django_db_setup) -> Iterator[LiveServer]:
     server = LiveServer()
@@ -161,6 +292,59 @@ def live_server_session(django_db_setup) -> Iterator[LiveServer]:
 def server(transactional_db, live_server_session, instruments) -> LiveServer:
     """One server for all tests; the database is empty but for the instruments."""
     return live_server_session
+
+
+@pytest.fixture
+def another_server(server) -> Iterator[Callable[..., LiveServer]]:
+    """Starts one more server, with settings of its own."""
+    from apps.streaming.runtime import runtime
+
+    started = []
+
+    def start(**config: Any) -> LiveServer:
+        started.append(LiveServer(**config))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.stop()
+    runtime().draining = False
+    runtime()._hub = None  # the shared server's loop makes its own again
+
+
+@pytest.fixture(params=["raw frames", "plain uvicorn"])
+def either_server(request, server, another_server, monkeypatch) -> Iterator[LiveServer]:
+    """Either way to a socket, and no other is used."""
+    from realtime.transports.asgi import AsgiTransport
+    from realtime.transports.uvicorn import RawFrameTransport
+
+    is_raw = request.param == "raw frames"
+    used = set()
+    for transport in (RawFrameTransport, AsgiTransport):
+        attach = transport.attach
+        monkeypatch.setattr(
+            transport, "attach", lambda self, *told, attach=attach: used.add(type(self)) or attach(self, *told)
+        )
+    yield server if is_raw else another_server(ws="auto")
+    assert used <= {RawFrameTransport if is_raw else AsgiTransport}
+
+
+@pytest.fixture
+def codes(monkeypatch) -> list[int]:
+    """The close codes that are counted on the stream `trading.signals`."""
+    from apps.streaming.runtime import runtime
+
+    counted: list[int] = []
+    metrics = runtime().metrics
+    count = metrics.connection_closed
+
+    def closed(stream: str, code: int, duration_seconds: float) -> None:
+        if stream == "trading.signals":
+            counted.append(code)
+        count(stream, code, duration_seconds)
+
+    monkeypatch.setattr(metrics, "connection_closed", closed)
+    return counted
 
 
 @pytest.fixture

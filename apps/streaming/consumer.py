@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import Any, ClassVar
-from urllib.parse import parse_qs
 from uuid import UUID
 
 import msgspec
@@ -14,12 +13,13 @@ from django.urls import re_path
 from msgspec import UNSET
 
 from apps.streaming.authentication import Principal, StreamConnection, authenticate_token
-from apps.streaming.batching import choose_subprotocol, refused_batch, wants_batches
+from apps.streaming.batching import Query, choose_subprotocol, parse_query, refused_batch, wants_batches
 from apps.streaming.metrics import REJECTED
 from apps.streaming.runtime import runtime
 from apps.streaming.since import parse_since
 from apps.streaming.stream import Stream, StreamContext, Subscribe, Unsubscribe
 from realtime.close import INTERNAL_ERROR, NOT_FOUND, SERVER_RESTARTING
+from realtime.connection import ABNORMAL_CLOSURE
 from realtime.errors import AccessDenied, NotFound, ProtocolError
 from realtime.frames import Batch, Encoding, Frame
 from realtime.messages import (
@@ -58,19 +58,21 @@ class StreamConsumer(AsyncConsumer):
             await _send_elsewhere(scope, send)
             return
         await send({"type": "websocket.accept", "subprotocol": choose_subprotocol(scope)})
+        query = parse_query(scope)
+        batched = wants_batches(scope, query)
         principal = scope["principal"]
         if isinstance(principal, ProtocolError):
-            await reject(scope, send, principal)
+            await reject(send, principal, batched=batched)
             return
         raw = scope.get("extensions", {}).get(EXTENSION)
         task: Any = asyncio.current_task()
         plain = None if raw else AsgiTransport(send, task.cancel)
-        pump = asyncio.create_task(plain.run()) if plain else None
         transport = raw or plain
-        if wants_batches(scope):
+        if batched:
             transport.batch_mode()
-        session = _Session(self, scope, principal, transport)
-        code = INTERNAL_ERROR.code
+        session = _Session(self, scope, query, principal, transport)
+        pump = asyncio.create_task(plain.run()) if plain else None
+        code = ABNORMAL_CLOSURE
         try:
             await session.open()
             code = await session.listen(receive)
@@ -84,24 +86,27 @@ class StreamConsumer(AsyncConsumer):
             # A bug or a lost database ends this connection with a code of its own, and nothing else.
             log.exception("the %s stream failed", self.stream_class.name)
             session.connection.close(INTERNAL_ERROR)
-            await _until_disconnected(receive)
+            code = await _until_disconnected(receive)
         finally:
             if plain is not None and pump is not None:
                 plain.finished()
                 pump.cancel()
             session.connection.ended(code)
             await session.leave()
+            if pump is not None:
+                await asyncio.wait((pump,))
 
 
 class _Session:
     """One connection: a stream on one side, a `Connection` on the other."""
 
-    def __init__(self, consumer: StreamConsumer, scope: dict[str, Any], principal: Principal, transport: Any) -> None:
+    def __init__(
+        self, consumer: StreamConsumer, scope: dict[str, Any], query: Query, principal: Principal, transport: Any
+    ) -> None:
         engine = runtime()
         self._engine = engine
         self._principal = principal
-        self._query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
-        self._refusals = refused_batch(scope)
+        self._query = query
         arguments = scope.get("url_route", {}).get("kwargs", {})
         self._stream = consumer.stream_class(
             StreamContext(
@@ -136,16 +141,15 @@ class _Session:
         await self._engine.places.take(self._principal.user_id, self.connection.connection_id)
         await self._stream.authorize()
         since, refusals = parse_since(",".join(self._query.get("since", [])))
-        refusals += self._refusals
+        refusals += refused_batch(self._query)
         topics = list(await self._stream.topics())
         known = {topic.name for topic in topics}
-        for name in since:
-            if name not in known:
-                topic = await self._stream.topic_named(name)
-                if topic is None or topic.name != name:
-                    refusals.append(AccessDenied(f"you may not see the topic {name!r} on this stream"))
-                else:
-                    topics.append(topic)
+        others = [name for name in since if name not in known]
+        for name, topic in zip(others, await asyncio.gather(*map(self._stream.topic_named, others)), strict=True):
+            if topic is None or topic.name != name:
+                refusals.append(AccessDenied(f"you may not see the topic {name!r} on this stream"))
+            else:
+                topics.append(topic)
         await self.connection.open(topics, since, self._stream.snapshot, refusals)
 
     async def leave(self) -> None:
@@ -213,13 +217,13 @@ def _answering(message: ServerMessage, request_id: Any) -> ServerMessage:
     return message
 
 
-async def reject(scope: dict[str, Any], send: Any, refused: ProtocolError) -> None:
+async def reject(send: Any, refused: ProtocolError, *, batched: bool) -> None:
     """Tell why, and close: for connections that never became one."""
     close = refused.close_with or NOT_FOUND
     REJECTED.labels(str(close.code)).inc()
     message = ErrorMessage(error=refused.message, error_code=refused.error_code, timestamp=runtime().clock.now())
     told = Batch([Frame(encode(message))])
-    for text in Encoding(batched=wants_batches(scope)).texts(told):
+    for text in Encoding(batched=batched).texts(told):
         await send({"type": "websocket.send", "text": text})
     await send({"type": "websocket.close", "code": close.code, "reason": close.meaning})
 
@@ -236,7 +240,8 @@ async def _send_elsewhere(scope: dict[str, Any], send: Any) -> None:
 async def _unknown_endpoint(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await receive()
     await send({"type": "websocket.accept", "subprotocol": choose_subprotocol(scope)})
-    await reject(scope, send, NotFound(f"there is no stream at {scope['path']!r}; GET /asyncapi.json lists them"))
+    missing = NotFound(f"there is no stream at {scope['path']!r}; GET /asyncapi.json lists them")
+    await reject(send, missing, batched=wants_batches(scope, parse_query(scope)))
 
 
 unknown_endpoint = re_path(r"^.*$", _unknown_endpoint)

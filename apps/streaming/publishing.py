@@ -17,7 +17,7 @@ from django.db import DatabaseError, transaction
 from apps.streaming import outbox
 from apps.streaming.models import OutboxEntry
 from apps.streaming.runtime import runtime
-from apps.streaming.validation import to_payload
+from apps.streaming.validation import NOT_JSON, to_payload
 from realtime.errors import BrokerError, InvalidMessage, InvalidTopic
 from realtime.messages import DataMessage, encode, type_of
 from realtime.publication import Draft
@@ -94,9 +94,8 @@ def _checked(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> None:
-        target = args[0] if args else kwargs.get(first)
-        if names_target and (not isinstance(target, str | int | uuid.UUID) or isinstance(target, bool)):
-            raise InvalidMessage(f"{function.__name__}: {first}: got {target!r}, allowed are a str, an int or a UUID")
+        if names_target:
+            _require_id(args[0] if args else kwargs.get(first), f"{function.__name__}: {first}")
         idempotency_key = kwargs.get("idempotency_key")
         if idempotency_key is not None and not (
             isinstance(idempotency_key, str) and len(idempotency_key) <= MAX_IDEMPOTENCY_KEY
@@ -129,7 +128,10 @@ def draft(
     """A validated message, encoded once. Raises `InvalidMessage`."""
     types = _field_types(message)
     payload = {name: to_payload(types[name], value, name) for name, value in fields.items()}
-    body = encode(message(timestamp=runtime().clock.now(), **payload))
+    try:
+        body = encode(message(timestamp=runtime().clock.now(), **payload))
+    except NOT_JSON as error:
+        raise InvalidMessage(f"{', '.join(payload)}: {error}") from None
     return Draft(topic, body, key=key, idempotency_key=idempotency_key)
 
 
@@ -166,8 +168,11 @@ def publish_to_each(
 ) -> None:
     """Publish one message to the topic of each id in `payloads`, as `publish` does, but in one pass for all of them:
     for engines that have something for ten thousand users at once. Raises `InvalidMessage`, and then sends none."""
+    if not isinstance(payloads, Mapping):
+        raise InvalidMessage(f"got {ascii(payloads)[:60]}, allowed is a dict from an id to a {field}")
     drafts = []
     for target, payload in payloads.items():
+        _require_id(target, "id")
         try:
             drafts.append(draft(to(target), message, key=key, **{field: payload}))
         except ValueError as error:
@@ -206,6 +211,11 @@ def _send(drafts: Sequence[Draft], entry: OutboxEntry | None) -> None:
             entry.delete()
         except DatabaseError:
             log.exception("an outbox entry that was published stays for the relay, which will not publish it again")
+
+
+def _require_id(target: Any, name: str) -> None:
+    if not isinstance(target, str | int | uuid.UUID) or isinstance(target, bool):
+        raise InvalidMessage(f"{name}: got {ascii(target)[:60]}, allowed are a str, an int or a UUID")
 
 
 def _in_event_loop() -> bool:

@@ -33,7 +33,7 @@ from realtime.limits import Limits
 from realtime.messages import Reconnect
 from realtime.topic import Retention, RetentionRules
 
-GARBAGE_THRESHOLDS = (10_000, 10, 5)
+GARBAGE_THRESHOLDS = (10_000, 10, 100)
 
 log = logging.getLogger(__name__)
 
@@ -173,9 +173,10 @@ def _broker_and_leases(environment: Any, clock: SystemClock, metrics: Prometheus
 
 @cache
 def _collect_garbage_less_often() -> None:
-    """Python looks through all objects each time that some hundreds were added, and a connection is made of a hundred
-    and fifty: when thousands connect, that is a fifth of the work. What is loaded by now is never looked at again, and
-    what comes, less often: dead connections wait in at most some ten megabytes."""
+    """Python looks through its objects each time that some hundreds were added, and a connection is made of a hundred:
+    when thousands connect, that is a fifth of the work; and to look through all of them stops everything for half a
+    second. What is loaded by now is never looked at again, and what comes less often: a connection that ends leaves
+    nothing to be found."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)

@@ -12,6 +12,7 @@ import msgspec
 
 from realtime.errors import InvalidMessage
 
+NOT_JSON = (UnicodeError, RecursionError, TypeError, ValueError)  # what encoding raises for what JSON cannot say
 _PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _AS_IS = frozenset({str, int, float, bool, type(None)})
 _UNKNOWN = re.compile(r"unknown field `(?P<field>[^`]*)`")
@@ -25,13 +26,11 @@ def to_payload(kind: Any, value: Any, name: str) -> Any:
     """
     try:
         plain = _plain(value)
-        converted = msgspec.convert(plain, kind)
-        msgspec.json.encode(converted)
+        return msgspec.convert(plain, kind)
     except msgspec.ValidationError as error:
         raise InvalidMessage(_explained(str(error), kind, plain, name)) from None
-    except (UnicodeError, RecursionError, TypeError, ValueError) as error:
+    except NOT_JSON as error:
         raise InvalidMessage(f"{name}: {error}") from None
-    return converted
 
 
 def _plain(value: Any) -> Any:

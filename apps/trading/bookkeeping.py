@@ -13,7 +13,8 @@ from decimal import Decimal
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
-from apps.trading import models, present, services, websocket_utils
+from apps.streaming.validation import to_payload
+from apps.trading import messages, models, present, services, websocket_utils
 from engines.trading.book import Book, money
 from engines.trading.risk import RiskBreach, RiskLimits, RiskMonitor
 from engines.trading.sentiment import Sentiment
@@ -135,7 +136,7 @@ def execute(account: models.Account, book: Book, symbol: str, quantity: int, pri
         save_book(account, book)
         websocket_utils.notify_trade_executed(user_id, present.execution(execution))
         websocket_utils.notify_position_update(user_id, present.position(position))
-        publish_totals(account, book)
+        publish_totals({account.user_id: totals_of(account, book)})
     order.save()
     websocket_utils.notify_order_update(user_id, present.order(order))
     return order
@@ -163,11 +164,17 @@ def save_book(account: models.Account, book: Book) -> None:
     )
 
 
-def publish_totals(account: models.Account, book: Book) -> None:
-    """Send the totals and the profit and loss."""
+def totals_of(account: models.Account, book: Book) -> tuple[messages.PortfolioTotals, messages.Pnl]:
+    """What is to be told of an account's totals. Raises `InvalidMessage`: one bad one must not hold up the rest."""
     totals, daily_pnl = book.totals(), services.daily_pnl(account, book)
-    websocket_utils.notify_portfolio_update(account.user_id, present.portfolio_totals(totals, daily_pnl))
-    websocket_utils.notify_pnl_update(account.user_id, present.pnl(totals, daily_pnl))
+    portfolio = to_payload(messages.PortfolioTotals, present.portfolio_totals(totals, daily_pnl), "update")
+    return portfolio, to_payload(messages.Pnl, present.pnl(totals, daily_pnl), "pnl")
+
+
+def publish_totals(of_users: Mapping[int, tuple[messages.PortfolioTotals, messages.Pnl]]) -> None:
+    """Send the totals, and the profit and loss, of many users at once."""
+    websocket_utils.notify_portfolio_updates({user_id: portfolio for user_id, (portfolio, _) in of_users.items()})
+    websocket_utils.notify_pnl_updates({user_id: pnl for user_id, (_, pnl) in of_users.items()})
 
 
 class Marker:
@@ -181,14 +188,18 @@ class Marker:
         prices is what that market day starts from."""
         exact = {symbol: money(price) for symbol, price in prices.items()}
         holding = models.Account.objects.filter(positions__symbol__in=exact).distinct()
-        for account_id in list(holding.values_list("pk", flat=True)):
+        totals = {}
+        for account_id, user_id in list(holding.values_list("pk", "user_id")):
             try:
-                self._mark(account_id, exact, new_day)
+                totals[user_id] = self._mark(account_id, exact, new_day)
             except (DatabaseError, ValueError):
                 log.exception("account %s could not be marked", account_id)  # the others go on
+        publish_totals(totals)
 
     @transaction.atomic
-    def _mark(self, account_id: int, prices: Mapping[str, Decimal], new_day: date | None) -> None:
+    def _mark(
+        self, account_id: int, prices: Mapping[str, Decimal], new_day: date | None
+    ) -> tuple[messages.PortfolioTotals, messages.Pnl]:
         account = models.Account.objects.select_for_update().get(pk=account_id)
         book = services.load_book(account)
         changed = book.mark(prices)
@@ -199,11 +210,11 @@ class Marker:
         save_book(account, book)
         for position in changed:
             websocket_utils.notify_position_update(account.user_id, present.position(position))
-        publish_totals(account, book)
         limits = RiskLimits(account.daily_loss_limit, account.concentration_limit)
         monitor = self._monitors.setdefault(account_id, RiskMonitor())
         for breach in monitor.check(limits, account.day_start_value, value, book.positions.values()):
             _raise_alert(account.user_id, breach)
+        return totals_of(account, book)
 
 
 def _raise_alert(user_id: int, breach: RiskBreach) -> None:

@@ -38,9 +38,10 @@ def register_instruments(instruments: Iterable[Instrument], source: models.Instr
     )
 
 
-def is_known(symbol: str) -> bool:
-    """Whether there is such an instrument."""
-    return models.Instrument.objects.filter(symbol=symbol).exists()
+def are_known(symbols: Collection[str]) -> dict[str, bool]:
+    """Whether there is an instrument of each of these symbols. One query, however many."""
+    known = set(models.Instrument.objects.filter(symbol__in=symbols).values_list("symbol", flat=True))
+    return {symbol: symbol in known for symbol in symbols}
 
 
 def watchlist(user_id: str) -> list[str]:
@@ -59,16 +60,15 @@ def watchlists(user_ids: Collection[str]) -> dict[str, list[str]]:
 
 def set_watchlist(user_id: str, symbols: Collection[str]) -> list[str]:
     """Replace a user's watchlist. Raises `ValueError` naming unknown symbols, and then changes nothing."""
-    known = set(models.Instrument.objects.filter(symbol__in=symbols).values_list("symbol", flat=True))
-    unknown = sorted(set(symbols) - known)
+    unknown = sorted(symbol for symbol, is_known in are_known(symbols).items() if not is_known)
     if unknown:
         raise ValueError(f"unknown symbols: {', '.join(unknown)}")
-    models.WatchlistItem.objects.filter(user_id=user_id).exclude(instrument_id__in=known).delete()
+    wanted = sorted(set(symbols))
+    models.WatchlistItem.objects.filter(user_id=user_id).exclude(instrument_id__in=wanted).delete()
     models.WatchlistItem.objects.bulk_create(
-        [models.WatchlistItem(user_id=user_id, instrument_id=symbol) for symbol in sorted(known)],
-        ignore_conflicts=True,
+        [models.WatchlistItem(user_id=user_id, instrument_id=symbol) for symbol in wanted], ignore_conflicts=True
     )
-    return sorted(known)
+    return wanted
 
 
 # Signals

@@ -36,7 +36,7 @@ class SignalsStream(Stream):
 
     async def topic_named(self, name: str) -> Topic | None:
         symbol = addresses.symbol_of(name)
-        if symbol is None or not await in_database(services.is_known, symbol):
+        if symbol is None or not await in_database_together(services.are_known, symbol):
             return await super().topic_named(name)
         self._followed.add(symbol)
         return addresses.symbol_signals(symbol)
@@ -47,7 +47,7 @@ class SignalsStream(Stream):
         return await self._recent(symbols, own=mine in topics)
 
     async def on_subscribe_symbol(self, command: wire.SubscribeSymbol) -> Outcome:
-        if not await in_database(services.is_known, command.symbol):
+        if not await in_database_together(services.are_known, command.symbol):
             raise CommandFailed("unknown_symbol", f"Unknown symbol {command.symbol!r}")
         self._followed.add(command.symbol)
         return Subscribe((addresses.symbol_signals(command.symbol),))

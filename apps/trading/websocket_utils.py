@@ -57,6 +57,11 @@ def notify_portfolio_update(user_id: UserId, update: Any, *, idempotency_key: st
     )
 
 
+def notify_portfolio_updates(update_by_user: Mapping[UserId, Any]) -> None:
+    """Send `portfolio_update` to each of many users, as `notify_pnl_updates` does."""
+    publish_to_each(topics.portfolio, messages.PortfolioUpdate, update_by_user, field="update", key="portfolio_update")
+
+
 @notification(messages.PositionUpdate, topics.portfolio)
 def notify_position_update(user_id: UserId, position: Any, *, idempotency_key: str | None = None) -> None:
     """Send `position_update`: one of a user's positions."""

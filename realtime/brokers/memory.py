@@ -19,7 +19,10 @@ from realtime.publication import Draft, History, Position, Publication
 from realtime.topic import Kind, Retention, RetentionRules, Topic
 
 IDLE_SECONDS = 600.0
-OVERHEAD_BYTES = 400  # of a kept publication, beside its body
+# What a kept publication holds: its body, the message made of it and the frame, and the objects around them.
+COPIES = 3
+OVERHEAD_BYTES = 600
+FORGOTTEN_PER_PUBLICATION = 8  # so many topics at most are dropped for each publication, where memory is short
 
 
 class _Log:
@@ -79,7 +82,7 @@ class MemoryBroker:
 
     async def subscribe(self, topic: Topic) -> None:
         with self._lock:
-            self._log(topic).subscribed = True
+            self._log(topic, self._clock.monotonic()).subscribed = True
 
     def unsubscribe(self, topic: Topic) -> None:
         with self._lock:
@@ -95,9 +98,10 @@ class MemoryBroker:
         return history
 
     def _read(self, topic: Topic, since: Position | None) -> History:
+        now = self._clock.monotonic()
         with self._lock:
-            log = self._log(topic)
-            self._expire(log)
+            log = self._log(topic, now)
+            self._expire(log, now)
             if topic.kind is Kind.STATE:
                 values = sorted(log.values.values(), key=lambda p: p.offset)
                 return History(log.position, values, recovered=False)
@@ -158,40 +162,41 @@ class MemoryBroker:
     # Publishing
 
     def _publish(self, drafts: Sequence[Draft]) -> list[Position]:
+        now = self._clock.monotonic()
         try:
             with self._lock:
                 if self._closed:
                     raise BrokerClosed("the memory broker was closed")
-                positions = [self._append(draft) for draft in drafts]
-                self._forget()
+                positions = [self._append(draft, now) for draft in drafts]
+                self._forget(now, FORGOTTEN_PER_PUBLICATION * len(drafts))
         finally:
             self._wake_loop()
         self._metrics.published(len(drafts))
         return positions
 
-    def _append(self, draft: Draft) -> Position:
-        now = self._clock.monotonic()
-        name = draft.topic.name
-        if draft.idempotency_key is not None:
-            seen = self._idempotent.get((name, draft.idempotency_key))
+    def _append(self, draft: Draft, now: float) -> Position:
+        topic, idempotency_key = draft.topic, draft.idempotency_key
+        if idempotency_key is not None:
+            seen = self._idempotent.get((topic.name, idempotency_key))
             if seen is not None and now - seen[0] < IDEMPOTENCY_SECONDS:
                 return seen[1]
-        log = self._log(draft.topic)
+        log = self._log(topic, now)
         log.offset += 1
-        publication = Publication(draft.topic, draft.body, draft.key, log.position, now)
-        if draft.topic.kind is Kind.STATE:
+        position = Position(log.epoch, log.offset)
+        publication = Publication(topic, draft.body, draft.key, position, now)
+        if topic.kind is Kind.STATE:
             self._count(log.values.get(draft.key), -1)
             log.values[draft.key] = publication
         else:
             log.history.append(publication)
-            self._expire(log)
+            self._expire(log, now)
         self._count(publication, +1)
         if log.subscribed and self._listener is not None:
             self._outgoing.append(publication)
-        if draft.idempotency_key is not None:
-            self._idempotent[(name, draft.idempotency_key)] = (now, log.position)
-            self._idempotent.move_to_end((name, draft.idempotency_key))
-        return log.position
+        if idempotency_key is not None:
+            self._idempotent[(topic.name, idempotency_key)] = (now, position)
+            self._idempotent.move_to_end((topic.name, idempotency_key))
+        return position
 
     def _wake_loop(self) -> None:
         loop = self._loop
@@ -210,42 +215,41 @@ class MemoryBroker:
     def _drain(self) -> None:
         self._drain_scheduled = False
         batch: list[Publication] = []
-        while self._outgoing:
+        while self._outgoing:  # one by one: another thread may be adding
             batch.append(self._outgoing.popleft())
         if batch and self._listener is not None:
             self._listener.on_publications(batch)
 
     # Keeping memory bounded
 
-    def _log(self, topic: Topic) -> _Log:
+    def _log(self, topic: Topic, now: float) -> _Log:
         log = self._logs.get(topic.name)
         if log is None:
             log = self._logs[topic.name] = _Log(topic, self._retention.for_topic(topic.name))
         elif log.topic.kind is not topic.kind:
             raise InvalidTopic(f"{topic.name!r} is a {log.topic.kind.value} topic, not a {topic.kind.value} topic")
-        log.used_monotonic = self._clock.monotonic()
+        log.used_monotonic = now
         self._logs.move_to_end(topic.name)
         return log
 
     def _count(self, publication: Publication | None, sign: int) -> None:
         if publication is not None:
-            self._bytes += sign * (len(publication.body) + OVERHEAD_BYTES)
+            self._bytes += sign * (COPIES * len(publication.body) + OVERHEAD_BYTES)
 
-    def _expire(self, log: _Log) -> None:
-        oldest_allowed = self._clock.monotonic() - log.retention.age_seconds
+    def _expire(self, log: _Log, now: float) -> None:
+        oldest_allowed = now - log.retention.age_seconds
         history = log.history
         while history and (len(history) > log.retention.count or history[0].published_monotonic < oldest_allowed):
             self._count(history.popleft(), -1)
 
-    def _forget(self) -> None:
+    def _forget(self, now: float, max_topics: int) -> None:
         """Drop what nobody can ask for any more, at a cost per publication that does not grow."""
-        now = self._clock.monotonic()
         while self._idempotent:
             key, (seen_monotonic, _) = next(iter(self._idempotent.items()))
             if now - seen_monotonic < IDEMPOTENCY_SECONDS and len(self._idempotent) <= self._max_topics:
                 break
             del self._idempotent[key]
-        for _ in range(min(8, len(self._logs))):
+        for _ in range(min(max_topics, len(self._logs))):
             name, log = next(iter(self._logs.items()))
             idle = now - log.used_monotonic > log.idle_seconds
             if not idle and len(self._logs) <= self._max_topics and self._bytes <= self._max_bytes:

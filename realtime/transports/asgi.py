@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from realtime.frames import Batch, Encoding
+from realtime.transports.base import nobody
 
 CLOSE_GRACE_SECONDS = 10.0
 
@@ -26,8 +27,8 @@ class AsgiTransport:
         self._closing: tuple[int, str, Batch | None] | None = None
         self._broken = False
         self._wake = asyncio.Event()
-        self._on_writable: Callable[[], None] = lambda: None
-        self._on_broken: Callable[[], None] = lambda: None
+        self._on_writable: Callable[[], None] = nobody
+        self._on_broken: Callable[[], None] = nobody
 
     @property
     def writable(self) -> bool:
@@ -56,9 +57,10 @@ class AsgiTransport:
         self._abandon()
 
     def finished(self) -> None:
-        """The connection has ended: nothing is to be given up any more."""
+        """The connection has ended: nothing is to be given up any more, and nobody told."""
         if self._grace is not None:
             self._grace.cancel()
+        self._on_writable = self._on_broken = nobody
 
     async def run(self) -> None:
         """Send until closed or the peer is gone. Run it as a task; cancel it when the connection ends."""

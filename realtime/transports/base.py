@@ -17,7 +17,7 @@ class Transport(Protocol):
         ...
 
     def attach(self, on_writable: Callable[[], None], on_broken: Callable[[], None]) -> None:
-        """Say whom to tell when it becomes writable again, and when the peer is gone."""
+        """Say whom to tell when it becomes writable again, and when the peer is gone (at once, if it is already)."""
         ...
 
     def batch_mode(self) -> None:
@@ -31,3 +31,7 @@ class Transport(Protocol):
     def close(self, code: int, reason: str, last: Batch | None) -> None:
         """Send the close frame, after `last` where given; None drops whatever still waits. At most once."""
         ...
+
+
+def nobody() -> None:
+    """Who is told before anyone asked to be, and after the end."""

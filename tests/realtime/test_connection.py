@@ -1,11 +1,13 @@
 import asyncio
 import threading
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
 from realtime.close import NOT_AUTHENTICATED, SERVER_RESTARTING
 from realtime.errors import CommandFailed, TooManySubscriptions
+from realtime.frames import DEFLATE_MIN_BYTES, text_frame
 from realtime.limits import Limits
 from realtime.messages import ErrorMessage, Pong
 from realtime.publication import Position
@@ -152,6 +154,69 @@ async def test_subscriptions_are_limited_and_a_refusal_changes_nothing():
     with pytest.raises(TooManySubscriptions, match="at most 2"):
         await connection.subscribe([log_topic("b"), log_topic("c")])
     assert [s.topic for s in connection.subscriptions] == ["a"]
+
+
+async def test_nothing_is_written_to_a_socket_that_says_it_is_writable_and_is_not(house):
+    connection, transport = await house.open(log_topic())
+    transport.stuck = True
+    connection.refuse(CommandFailed("x", "why"))
+    transport._on_writable()
+    assert transport.of_type("error") == []
+    transport.unstick()
+    assert len(transport.of_type("error")) == 1
+
+
+@pytest.mark.parametrize("closed_by_us", [True, False])
+async def test_the_code_that_counts_is_the_first_that_was_said(house, closed_by_us):
+    codes = []
+    connection, transport = await house.open()
+    connection._metrics.connection_closed = lambda stream, code, duration_seconds: codes.append(code)
+    if closed_by_us:
+        connection.close(NOT_AUTHENTICATED)
+    transport.break_()  # as a peer's close frame does
+    connection.ended(1001)
+    assert codes == [4001 if closed_by_us else 1001]
+
+
+@pytest.mark.parametrize("ends", [lambda c, t: t.unstick(), lambda c, t: c.close(NOT_AUTHENTICATED)])
+async def test_what_waited_is_not_compressed_beside_what_another_topic_says(ends):
+    """An attacker who has a say in one of a victim's topics must not learn from a length what another one holds."""
+    house = House()
+    connection, transport = await house.open(log_topic("public"), log_topic("personal"))
+    transport.stuck = True
+    secret = "the secret of the personal topic " * 40
+    await house.broker.publish(draft(log_topic("personal"), secret))
+    await house.broker.publish(draft(log_topic("public"), secret))
+    house.clock.advance(0.005)
+    ends(connection, transport)
+    waited = transport.batches[-1]
+    lengths = []
+    for frame in waited.frames:
+        assert len(frame.payload) > DEFLATE_MIN_BYTES
+        assert len(frame.deflated_array) < len(text_frame(frame.payload)) / 4
+        lengths.append(len(frame.deflated_array))
+    assert len(waited.deflated_array) == sum(lengths)
+
+
+async def test_heartbeats_of_many_who_are_silent_together_are_spread(house):
+    heard = [(await house.open(log_topic(), user_id=str(n)))[1] for n in range(200)]
+    await house.broker.publish(draft(log_topic(), 1))
+    house.clock.advance(19.5)
+    counts = [sum(len(transport.of_type("heartbeat")) for transport in heard)]
+    for _ in range(20):
+        house.clock.advance(0.1)
+        counts.append(sum(len(transport.of_type("heartbeat")) for transport in heard))
+    assert counts[0] == 0
+    assert counts[-1] == 200
+    assert max(after - before for before, after in pairwise(counts)) < 200 / 5
+
+
+async def test_a_heartbeat_that_is_due_is_dropped_when_something_else_comes(house):
+    connection, transport = await house.open(log_topic())
+    house.clock.advance(20)
+    connection.refuse(CommandFailed("x", "why"))
+    house.clock.advance(2)
+    assert transport.of_type("heartbeat") == []
 
 
 async def test_heartbeat_only_after_silence(house):

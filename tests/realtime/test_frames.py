@@ -4,12 +4,12 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame as ReferenceFrame
 from websockets.frames import Opcode
 from websockets.streams import StreamReader
 
-from realtime.frames import DEFLATE_WINDOW_BITS, MAX_ARRAY_BYTES, Batch, Frame, text_frame
+from realtime.frames import MAX_ARRAY_BYTES, Batch, Frame, MixedBatch, text_frame
+from tests.conftest import CountingDeflate
 
 
 @pytest.mark.parametrize("length", [0, 1, 125, 126, 65_535, 65_536, 100_000])
@@ -32,23 +32,6 @@ def test_a_frame_is_made_once():
     assert frame.text is frame.text
 
 
-class CountingDeflate(PerMessageDeflate):
-    """A client's side of what our server negotiates; counts what came compressed."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            remote_no_context_takeover=True,
-            local_no_context_takeover=True,
-            remote_max_window_bits=DEFLATE_WINDOW_BITS,
-            local_max_window_bits=15,
-        )
-        self.compressed = 0
-
-    def decode(self, frame, *, max_size=None):
-        self.compressed += frame.rsv1
-        return super().decode(frame, max_size=max_size)
-
-
 def inflate(wire: bytes) -> tuple[list[bytes], int]:
     """The payloads of frames as a client with permessage-deflate reads them, and how many came compressed."""
     client = CountingDeflate()
@@ -69,9 +52,10 @@ def message(text: str, *, compressible: bool = True) -> Frame:
 
 
 @given(st.lists(st.tuples(st.text(max_size=2_000), st.booleans()), max_size=5))
-def test_every_form_of_a_batch_says_the_same(messages):
+@pytest.mark.parametrize("kind", [Batch, MixedBatch])
+def test_every_form_of_a_batch_says_the_same(kind, messages):
     frames = [message(text * 3, compressible=compressible) for text, compressible in messages]
-    batch = Batch(frames)
+    batch = kind(frames)
     expected = [json.loads(frame.payload) for frame in frames]
     for one_each in (batch.plain, batch.deflated):
         assert [json.loads(payload) for payload in inflate(one_each)[0]] == expected
@@ -96,6 +80,16 @@ def test_what_would_grow_is_not_compressed():
 def test_small_messages_compress_together_in_batch_mode():
     batch = Batch([message(f"price of NIFTY number {n}") for n in range(100)])
     assert len(batch.deflated_array) < len(batch.deflated) / 3
+
+
+def test_a_mixed_batch_compresses_each_publication_alone_and_once_for_all_and_joins_the_rest():
+    large = [message("a" * 2_000), message("a" * 2_000)]
+    small = [message("b"), message("c" * 2_000, compressible=False)]
+    batch = MixedBatch([*small, *large, *small])
+    payloads, compressed = inflate(batch.deflated_array)
+    assert [len(json.loads(payload)) for payload in payloads] == [2, 1, 1, 2]
+    assert compressed == 2
+    assert large[0].deflated_array is large[0].deflated_array
 
 
 def test_an_array_stays_below_what_clients_take_and_one_message_always_fits():

@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from realtime.close import INTERNAL_ERROR
 from realtime.errors import TooManyConnections
 from realtime.hub import DEFAULT_WINDOW_SECONDS, MAX_WINDOW_SECONDS
 from realtime.publication import Position, Publication
@@ -198,3 +199,14 @@ async def test_a_topic_of_one_is_written_before_a_topic_of_many(house):
     house.broker.publish_soon(draft(log_topic("alone"), 1))
     house.clock.advance(DEFAULT_WINDOW_SECONDS)
     assert order == ["alone"] + ["crowd"] * 10
+
+
+async def test_a_connection_that_cannot_be_delivered_to_is_closed_and_costs_the_others_nothing(house, monkeypatch):
+    broken, _ = await house.open(log_topic(), user_id="broken")
+    _, transport = await house.open(log_topic(), user_id="whole")
+    monkeypatch.setattr(broken, "deliver", lambda batch: 1 // 0)
+    for n in range(3):
+        house.broker.publish_soon(draft(log_topic(), n))
+    house.clock.advance(1)
+    assert offsets(transport) == [1, 2, 3]
+    assert broken.closed_with == INTERNAL_ERROR.code

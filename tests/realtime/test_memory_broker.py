@@ -1,8 +1,10 @@
 """What only the memory broker promises: that its memory is bounded."""
 
+import tracemalloc
+
 from realtime.brokers.memory import IDEMPOTENCY_SECONDS, MemoryBroker
 from realtime.clock import ManualClock
-from realtime.publication import Position
+from realtime.publication import Position, PublicationBatch
 from realtime.topic import Retention, RetentionRules
 
 from .conftest import draft, log_topic, state_topic
@@ -59,6 +61,27 @@ async def test_the_bytes_of_all_topics_together_are_bounded():
         for _ in range(20):
             await broker.publish(draft(log_topic(f"t.{n}"), "x" * 1_000))
     assert broker.held_bytes <= 102_000
+
+
+async def test_ten_thousand_topics_in_one_call_are_bounded_as_well():
+    broker = MemoryBroker(ManualClock(), max_topics=1_000, max_bytes=1_000_000)
+    for _ in range(3):
+        await broker.publish_many([draft(log_topic(f"user.{n}"), "x" * 300) for n in range(10_000)])
+    assert broker.topic_count <= 1_000
+    assert broker.held_bytes <= 1_000_000
+
+
+async def test_what_is_held_is_what_the_process_needs_for_it():
+    broker = MemoryBroker(ManualClock())
+    drafts = [draft(log_topic(), f"{n:0300}") for n in range(500)]
+    tracemalloc.start()
+    await broker.publish_many(drafts)
+    history = await broker.read(log_topic(), Position((await broker.read(log_topic())).position.epoch, 0))
+    assert PublicationBatch(history.publications).plain
+    del history
+    needed_bytes = tracemalloc.get_traced_memory()[0] + sum(len(d.body) for d in drafts)
+    tracemalloc.stop()
+    assert 0.7 * needed_bytes < broker.held_bytes < 1.5 * needed_bytes
 
 
 async def test_overwritten_state_holds_no_memory():

@@ -7,8 +7,7 @@ from .conftest import draft, log_topic, state_topic
 
 
 def fill(queue, topic, count, key=None):
-    made = [draft(topic, n, key) for n in range(count)]
-    return [queue.put(topic, each, each.key) for each in made]
+    return queue.put([draft(topic, n, key) for n in range(count)])
 
 
 def numbers(entries):
@@ -71,3 +70,13 @@ def test_settled_means_everything_that_was_there_when_asked():
     assert not queue.wait_settled(60, lambda: True)  # an outage: no waiting
     queue.done(entries)
     assert queue.wait_settled(0, lambda: False)
+
+
+def test_many_are_added_in_one_go_and_those_that_made_room_for_the_others_are_not_placed():
+    dropped, placed = [], []
+    queue = SendQueue(3, dropped.append)
+    drafts = [draft(state_topic(), n, "k") for n in range(5)]
+    entries = queue.put(drafts, placed=lambda entries: placed.append(numbers(entries)))
+    assert numbers(entries) == [1, 2, 3, 4, 5]
+    assert numbers(dropped) == [1, 2]
+    assert placed == [[3, 4, 5]]

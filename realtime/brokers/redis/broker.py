@@ -86,11 +86,11 @@ class RedisBroker:
 
     def publish_soon(self, draft: Draft) -> bool:
         self._require_open()
-        return self._publisher.publish(draft)
+        return self._publisher.publish((draft,)) == 1
 
     def publish_many_soon(self, drafts: Sequence[Draft]) -> int:
         self._require_open()
-        return sum([self._publisher.publish(draft) for draft in drafts])
+        return self._publisher.publish(drafts)
 
     def forget_soon(self, topic: Topic, key: str) -> None:
         self._publisher.forget(topic, key)

@@ -41,11 +41,17 @@ def once_of(draft: Draft) -> bytes:
     return hashlib.blake2b(draft.idempotency_key.encode(), digest_size=12).hexdigest().encode()
 
 
-def decode(topic: Topic, message: bytes) -> Received:
-    """Raises `ValueError` when it is not one of ours."""
-    epoch, offset, ms, publisher, number, once, key_length, rest = message.split(b" ", 7)
+def place_of(message: bytes) -> Position:
+    """Where a publication stands, without looking at the rest of it. Raises `ValueError` when it is not one of ours."""
+    epoch, offset, _ = message.split(b" ", 2)
+    return Position(epoch.decode(), int(offset))
+
+
+def decode(topic: Topic, message: bytes, position: Position | None = None) -> Received:
+    """`position` is its `place_of`, where that is known. Raises `ValueError` when it is not one of ours."""
+    _, _, ms, publisher, number, once, key_length, rest = message.split(b" ", 7)
     length = int(key_length)
     key = None if length < 0 else rest[:length].decode()
     body = rest if length <= 0 else rest[length:]
-    publication = Publication(topic, body, key, Position(epoch.decode(), int(offset)))
+    publication = Publication(topic, body, key, position or place_of(message))
     return Received(publication, int(ms), publisher, int(number), once)

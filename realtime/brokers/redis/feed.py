@@ -70,13 +70,24 @@ class TopicFeed:
     def receive(self, item: Received) -> Delivery:
         """A publication that was heard, or that this process stored. When `in_step` is False afterwards, the
         history after `position` is needed."""
-        if item.publication.position.epoch in self._left_epochs:
+        publication, here = item.publication, self.position
+        position = publication.position
+        if position.epoch in self._left_epochs:
             return NOTHING
-        self._highest_offset = max(self._highest_offset, item.publication.offset)
+        self._highest_offset = max(self._highest_offset, position.offset)
         if not self.in_step:
             self._hold(item)
             return NOTHING
+        comes_next = here is not None and position.epoch == here.epoch and position.offset == here.offset + 1
+        if comes_next and not self._provisional:  # what nearly everything is
+            self.position, self.ms = position, item.ms
+            self._settle(item)
+            return Delivery((publication,))
         return self._go_on([item])
+
+    def is_done_with(self, position: Position) -> bool:
+        """Whether `receive` would find nothing new in a publication there: it came before, another way."""
+        return self.in_step and not self._provisional and self.has_reached(position)
 
     def begin_at(self, position: Position) -> None:
         """Somebody read the topic up to here before it was subscribed: what comes later is owed."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
@@ -71,7 +72,7 @@ class Listening:
         self._troubles: dict[str, tuple[float, datetime, str]] = {}  # of whom: since when, and what
         self._said_away = False
         self._serving_alone = False
-        self._unplaced: list[Entry] = []
+        self._unplaced: deque[Entry] = deque()
         self._tasks = [
             self._loop.create_task(work()) for work in (self._ears.run, self._keep_up, self._check_regularly)
         ]
@@ -153,7 +154,10 @@ class Listening:
             if feed is None:
                 continue
             try:
-                received = codec.decode(feed.topic, message)
+                position = codec.place_of(message)
+                if feed.is_done_with(position):
+                    continue  # this process published it, and heard first that it is stored
+                received = codec.decode(feed.topic, message, position)
             except ValueError:
                 log.warning("something that is no publication was published on the channel of %s", name)
                 continue
@@ -174,11 +178,10 @@ class Listening:
 
     # What the publisher reports, from any thread
 
-    def placed(self, entry: Entry) -> None:
+    def placed(self, entries: Sequence[Entry]) -> None:
         if self._serving_alone:
-            self._unplaced.append(entry)
-            if len(self._unplaced) == 1:
-                call_in(self._loop, self._serve_alone)
+            self._unplaced.extend(entries)
+            call_in(self._loop, self._serve_alone)
 
     def stored(self, outcomes: Sequence[Outcome], then: Callable[[], None]) -> None:
         if not call_in(self._loop, self._on_stored, outcomes, then):
@@ -192,14 +195,17 @@ class Listening:
 
     def _on_stored(self, outcomes: Sequence[Outcome], then: Callable[[], None]) -> None:
         publications: list[Publication] = []
+        me = self._publisher.process_id.encode()
         for outcome in outcomes:
             entry, position = outcome.entry, outcome.position
             feed = self._feeds.get(entry.topic.name)
             if feed is None or entry.draft is None:
                 continue
             if position is not None and outcome.ms:
+                if feed.is_done_with(position):
+                    continue  # it was heard before
                 placed = Publication(entry.topic, entry.draft.body, entry.draft.key, position)
-                me, once = self._publisher.process_id.encode(), codec.once_of(entry.draft)
+                once = codec.once_of(entry.draft)
                 received = codec.Received(placed, outcome.ms, me, entry.number, once)
                 self._take(feed, feed.receive(received), publications)
             elif outcome.error is not None or (position is not None and feed.has_reached(position)):
@@ -261,10 +267,9 @@ class Listening:
         self._unplaced.clear()
 
     def _serve_alone(self) -> None:
-        entries, self._unplaced = self._unplaced, []
         publications: list[Publication] = []
-        for entry in entries:
-            self._deliver_entry(entry, publications)
+        while self._unplaced:
+            self._deliver_entry(self._unplaced.popleft(), publications)
         self._hand_over(publications)
 
     def _deliver_entry(self, entry: Entry, publications: list[Publication]) -> None:

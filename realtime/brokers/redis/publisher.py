@@ -30,7 +30,7 @@ REFUSALS_LOGGED_EVERY = 1_000
 class Follower(Protocol):
     """Whoever listens in the same process: hears at once of what is published here. Called from any thread."""
 
-    def placed(self, entry: Entry) -> None:
+    def placed(self, entries: Sequence[Entry]) -> None:
         """Queued. In order, and quick: the queue waits meanwhile."""
         ...
 
@@ -78,17 +78,19 @@ class Publisher:
         """Why nothing can be stored now; empty while all is well."""
         return self._sender.trouble
 
-    def publish(self, draft: Draft, confirmed: Confirmed | None = None) -> bool:
-        """Queue it; False when the queue is full. `confirmed` is called once it is stored, or will never be."""
-        entry = self.queue.put(draft.topic, draft, draft.key, confirmed, self._on_placed)
+    def publish(self, drafts: Sequence[Draft], confirmed: Sequence[Confirmed] = ()) -> int:
+        """Queue them in one go. How many were accepted: fewer when the queue is full. The calls of `confirmed`, where
+        given one for each, are made once theirs is stored, or will never be."""
+        entries = self.queue.put(drafts, confirmed, self._on_placed)
         self._sender.ensure_running()
-        if entry is not None:
-            self._metrics.published(1)
-            return True
-        self._refused("were refused")
-        if confirmed is not None:
-            confirmed(None, None)
-        return False
+        accepted = len(entries) - entries.count(None)
+        self._metrics.published(accepted)
+        if accepted < len(entries):
+            self._refused(len(entries) - accepted, "were refused")
+            for entry, call in zip(entries, confirmed, strict=False):
+                if entry is None:
+                    call(None, None)
+        return accepted
 
     async def publish_many(self, drafts: Sequence[Draft]) -> list[Position | None]:
         """Queue them, and wait for a moment until they are stored. Raises what a refused one was refused with."""
@@ -106,8 +108,7 @@ class Publisher:
             if not unconfirmed:
                 call_in(loop, _finish, finished)
 
-        for index, draft in enumerate(drafts):
-            self.publish(draft, functools.partial(confirm, index))
+        self.publish(drafts, [functools.partial(confirm, index) for index in range(len(drafts))])
         waited_seconds = 0.0
         while unconfirmed and waited_seconds < CONFIRM_SECONDS and not self.trouble:
             await asyncio.wait((finished,), timeout=RETRY_SECONDS)
@@ -118,7 +119,7 @@ class Publisher:
 
     def forget(self, topic: Topic, key: str) -> None:
         """Queue the removal of a state's key."""
-        self.queue.put(topic, None, key)
+        self.queue.put_removal(topic, key)
         self._sender.ensure_running()
 
     def settle(self, timeout_seconds: float) -> bool:
@@ -131,9 +132,9 @@ class Publisher:
             log.error("%d publications were not stored: Redis is away", len(self.queue))
         self._sender.stop()
 
-    def _on_placed(self, entry: Entry) -> None:
+    def _on_placed(self, entries: Sequence[Entry]) -> None:
         if self.follower is not None:
-            self.follower.placed(entry)
+            self.follower.placed(entries)
 
     def _on_stored(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
@@ -150,14 +151,15 @@ class Publisher:
             self.follower.troubled()
 
     def _on_dropped(self, entry: Entry) -> None:
-        self._refused("were dropped or refused")
+        self._refused(1, "were dropped or refused")
         if self.follower is not None:
             self.follower.dropped(entry)
 
-    def _refused(self, what: str) -> None:
-        self._metrics.refused(1)
-        if self.queue.refused % REFUSALS_LOGGED_EVERY == 1:
-            log.error("Redis is away and the queue is full: %d publications %s", self.queue.refused, what)
+    def _refused(self, count: int, what: str) -> None:
+        self._metrics.refused(count)
+        so_far = self.queue.refused
+        if so_far // REFUSALS_LOGGED_EVERY > (so_far - count) // REFUSALS_LOGGED_EVERY or so_far == count:
+            log.error("Redis is away and the queue is full: %d publications %s", so_far, what)
 
 
 def call_in(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: object) -> bool:

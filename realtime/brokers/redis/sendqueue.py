@@ -55,30 +55,41 @@ class SendQueue:
 
     def put(
         self,
-        topic: Topic,
-        draft: Draft | None,
-        key: str | None,
-        confirmed: Confirmed | None = None,
-        placed: Callable[[Entry], None] | None = None,
-    ) -> Entry | None:
-        """Add an entry. When the queue is full the oldest unsent state makes room; where there is none, the new one is
-        refused and counted, and the answer is None. `placed` is called before anybody else can see the entry."""
+        drafts: Sequence[Draft],
+        confirmed: Sequence[Confirmed] = (),
+        placed: Callable[[Sequence[Entry]], None] | None = None,
+    ) -> list[Entry | None]:
+        """Add publications, in one go; `confirmed`, where given, has a call for each. When the queue is full the oldest
+        unsent state makes room; where there is none, the new one is refused and counted, and its answer is None.
+        `placed` gets the entries before anybody else can see them."""
         with self._changed:
-            entry = Entry(self._last_number + 1, topic, draft, key, confirmed)
-            while self._is_full(entry) and self._states:
-                self._drop_oldest_state()
-            if self._is_full(entry):
-                self.refused += 1
-                return None
-            self._last_number += 1
-            self._entries[entry.number] = entry
-            self._bytes += entry.size_bytes
-            if topic.kind is Kind.STATE and draft is not None:
-                self._states[entry.number] = None
+            calls: Sequence[Confirmed | None] = confirmed or [None] * len(drafts)
+            entries = [self._add(d.topic, d, d.key, call) for d, call in zip(drafts, calls, strict=True)]
             if placed is not None:
-                placed(entry)
+                placed([entry for entry in entries if entry is not None and entry.number in self._entries])
+            self._changed.notify_all()
+            return entries
+
+    def put_removal(self, topic: Topic, key: str) -> Entry | None:
+        """Add the removal of a state's key, as `put` adds publications."""
+        with self._changed:
+            entry = self._add(topic, None, key, None)
             self._changed.notify_all()
             return entry
+
+    def _add(self, topic: Topic, draft: Draft | None, key: str | None, confirmed: Confirmed | None) -> Entry | None:
+        entry = Entry(self._last_number + 1, topic, draft, key, confirmed)
+        while self._is_full(entry) and self._states:
+            self._drop_oldest_state()
+        if self._is_full(entry):
+            self.refused += 1
+            return None
+        self._last_number += 1
+        self._entries[entry.number] = entry
+        self._bytes += entry.size_bytes
+        if topic.kind is Kind.STATE and draft is not None:
+            self._states[entry.number] = None
+        return entry
 
     def next_batch(self, timeout_seconds: float) -> list[Entry]:
         """The oldest entries, which stay in the queue; waits until there is one."""

@@ -1,11 +1,16 @@
 """A connection's life over a real socket."""
 
+import asyncio
 import json
 import threading
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 from django.db import IntegrityError
+from websockets.sync.client import connect
 
+from apps.accounts import tokens
 from apps.streaming.runtime import runtime
 from apps.trading.websocket_utils import broadcast_signal, notify_new_signal, notify_pnl_update
 from tests.conftest import make_user, wait_until
@@ -193,6 +198,84 @@ def test_a_failing_stream_closes_with_1011_and_the_log_says_why(server, user, mo
         assert client.close_code() == 1011
     with server.open("trading/signals/", user) as other:
         assert other.next()["type"] == "welcome"
+
+
+@pytest.mark.parametrize("how", [{"batch": "1"}, {"subprotocols": ["sharewise.v1.batch"]}])
+@pytest.mark.parametrize("compression", ["deflate", None])
+def test_batch_mode_sends_arrays_of_messages(either_server, user, how, compression):
+    query = dict(how)
+    subprotocols = query.pop("subprotocols", None)
+    url = either_server.url("trading/signals/", token=tokens.log_in(user).access, **query)
+    with connect(url, subprotocols=subprotocols, compression=compression) as client:
+        assert client.subprotocol == (subprotocols[0] if subprotocols else None)
+        messages = _messages(client)
+        assert next(messages)["type"] == "welcome"
+        client.send(json.dumps({"type": "subscribe_symbol", "symbol": "NIFTY"}))
+        _until(messages, "subscription_confirmed")
+        client.send("garbage")
+        _until(messages, "error")
+        for number in range(50):
+            broadcast_signal({**signal(number), "metadata": {"padding": "x" * 8_000}})
+        assert [_until(messages, "new_signal")["signal"]["id"] for _ in range(50)] == [f"s-{n}" for n in range(50)]
+
+
+def test_who_is_refused_in_batch_mode_is_told_so_in_an_array(either_server):
+    for path in ("trading/pnl/", "no/such/stream/"):
+        with connect(either_server.url(path, batch="1")) as client:
+            assert [message["type"] for message in json.loads(client.recv(10))] == ["error"]
+
+
+@pytest.mark.parametrize("subprotocols", [[], ["sharewise.v1.batch"]])
+def test_another_value_of_batch_is_refused_and_ignored(either_server, user, subprotocols):
+    url = either_server.url("trading/pnl/", token=tokens.log_in(user).access, batch="yes")
+    with connect(url, subprotocols=subprotocols or None) as client:
+        received = [json.loads(client.recv(10)) for _ in range(3)]
+    assert {isinstance(message, list) for message in received} == {bool(subprotocols)}
+    _, error, snapshot = [message for (message,) in received] if subprotocols else received
+    assert error["error_code"] == "invalid_batch"
+    assert error["error"] == "batch: got 'yes', allowed are 0 and 1; it is ignored"
+    assert snapshot["type"] == "current_pnl"
+
+
+def _messages(client):
+    while True:
+        yield from json.loads(client.recv(10))
+
+
+def _until(messages, type_):
+    return next(message for message in messages if message["type"] == type_)
+
+
+class Session:
+    """In place of a real one: ends at once, or does not begin."""
+
+    fails = False
+
+    def __init__(self, *_):
+        assert not self.fails
+        self.connection = SimpleNamespace(ended=lambda code: None)
+
+    async def open(self): ...
+
+    async def listen(self, receive):
+        return 1000
+
+    async def leave(self): ...
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_no_task_outlives_its_connection(monkeypatch, fails):
+    from apps.streaming import consumer
+    from apps.trading.consumers import LivePnLConsumer
+
+    async def receive_or_send(*_): ...
+
+    monkeypatch.setattr(Session, "fails", fails)
+    monkeypatch.setattr(consumer, "_Session", Session)
+    before = asyncio.all_tasks()
+    with pytest.raises(AssertionError) if fails else nullcontext():
+        await LivePnLConsumer()({"principal": None}, receive_or_send, receive_or_send)
+    assert asyncio.all_tasks() == before
 
 
 def test_metrics_and_health_count_connections(server, user):

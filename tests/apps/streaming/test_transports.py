@@ -2,45 +2,42 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
+import gc
+import inspect
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+import threading
+import weakref
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
-from websockets.sync.client import connect
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
+from websockets.frames import Close, Opcode
+from websockets.server import ServerProtocol
 
 from apps.accounts import tokens
-from apps.trading.websocket_utils import broadcast_signal, notify_pnl_update
+from apps.streaming.runtime import runtime
+from apps.trading.websocket_utils import broadcast_signal, notify_new_signal, notify_pnl_update
+from realtime.close import NOT_AUTHENTICATED
+from realtime.frames import Frame
+from realtime.transports import uvicorn as raw_frames
+from realtime.transports.asgi import AsgiTransport
+from realtime.transports.uvicorn import RawFrameProtocol, RawFrameTransport
 from tests.apps.streaming.test_consumer import since
-from tests.conftest import LiveServer, StreamClient, wait_until
+from tests.conftest import BareClient, StreamClient, connection_of, in_loop, wait_until
 
 ROOT = Path(__file__).parents[3]
 PADDING = {"padding": "x" * 8_000}
-
-
-@pytest.fixture(params=["raw frames", "plain uvicorn"])
-def either_server(request, server):
-    if request.param == "raw frames":
-        yield server
-        return
-    from apps.streaming.runtime import runtime
-
-    plain = LiveServer(ws_protocol_class=_plain_protocol())
-    yield plain
-    plain.stop()
-    runtime().draining = False
-    runtime()._hub = None  # the shared server's loop makes its own again
-
-
-def _plain_protocol():
-    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-
-    return WebSocketsSansIOProtocol
 
 
 def signal(number):
@@ -52,6 +49,18 @@ def signal(number):
         "entry_price": 1.0,
         "metadata": PADDING,
     }
+
+
+def fill(user):
+    """Publish until this user's socket takes no more, and one message waits in the outbox. The user's connection."""
+    connection = connection_of(user)
+    number = 0
+    while not len(connection._outbox):
+        number += 1
+        assert number < 2_000, "it takes everything"
+        notify_new_signal(user.pk, signal(number))
+        in_loop(lambda: None)
+    return connection
 
 
 def lazy_client(server, path, user):
@@ -99,48 +108,6 @@ def test_a_client_that_stops_reading_holds_one_state_message_per_key(either_serv
         assert lazy.answer("ping")["type"] == "pong"
 
 
-@pytest.mark.parametrize("how", [{"batch": "1"}, {"subprotocols": ["sharewise.v1.batch"]}])
-@pytest.mark.parametrize("compression", ["deflate", None])
-def test_batch_mode_sends_arrays_of_messages(either_server, user, how, compression):
-    query = dict(how)
-    subprotocols = query.pop("subprotocols", None)
-    url = either_server.url("trading/signals/", token=tokens.log_in(user).access, **query)
-    with connect(url, subprotocols=subprotocols, compression=compression) as client:
-        assert client.subprotocol == (subprotocols[0] if subprotocols else None)
-        messages = _messages(client)
-        assert next(messages)["type"] == "welcome"
-        client.send(json.dumps({"type": "subscribe_symbol", "symbol": "NIFTY"}))
-        _until(messages, "subscription_confirmed")
-        client.send("garbage")
-        _until(messages, "error")
-        for number in range(50):
-            broadcast_signal(signal(number))
-        assert [_until(messages, "new_signal")["signal"]["id"] for _ in range(50)] == [str(n) for n in range(50)]
-
-
-def test_who_is_refused_in_batch_mode_is_told_so_in_an_array(either_server):
-    for path in ("trading/pnl/", "no/such/stream/"):
-        with connect(either_server.url(path, batch="1")) as client:
-            assert [message["type"] for message in json.loads(client.recv(10))] == ["error"]
-
-
-def test_another_value_of_batch_is_refused_and_the_stream_goes_on(either_server, user):
-    with either_server.open("trading/pnl/", user, batch="yes") as client:
-        error = client.until("error")
-        assert error["error_code"] == "invalid_batch"
-        assert "'yes'" in error["error"]
-        client.until("current_pnl")
-
-
-def _messages(client):
-    while True:
-        yield from json.loads(client.recv(10))
-
-
-def _until(messages, type_):
-    return next(message for message in messages if message["type"] == type_)
-
-
 def test_a_publication_is_compressed_once_for_all_who_take_it_and_replies_never(server, user, other_user, monkeypatch):
     from realtime import frames
 
@@ -159,17 +126,287 @@ def test_a_publication_is_compressed_once_for_all_who_take_it_and_replies_never(
     assert [json.loads(payload)["type"] for payload in compressed] == ["new_signal"]
 
 
-@pytest.mark.parametrize("window_bits", [9, 15])
-def test_who_asks_for_a_smaller_window_still_understands_everything(server, user, window_bits):
-    offer = ClientPerMessageDeflateFactory(server_max_window_bits=window_bits)
-    url = server.url("trading/signals/", token=tokens.log_in(user).access)
-    with connect(url, compression=None, extensions=[offer]) as client:
-        client.send(json.dumps({"type": "subscribe_symbol", "symbol": "NIFTY"}))
-        texts = iter(client)
-        while json.loads(next(texts))["type"] != "subscription_confirmed":
-            pass
+NEGOTIATED = "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits="
+
+
+@pytest.mark.parametrize(
+    ("offer", "negotiated", "compressed"),
+    [
+        (None, None, False),
+        ("permessage-deflate", NEGOTIATED + "12", True),
+        ("permessage-deflate; client_max_window_bits", NEGOTIATED + "12", True),
+        ("permessage-deflate; client_max_window_bits=10", NEGOTIATED + "12; client_max_window_bits=10", True),
+        ("permessage-deflate; server_max_window_bits=15", NEGOTIATED + "12", True),
+        ("permessage-deflate; server_max_window_bits=12", NEGOTIATED + "12", True),
+        ("permessage-deflate; server_max_window_bits=9", NEGOTIATED + "9", False),
+        ("permessage-deflate; server_max_window_bits=8", None, False),
+        ("permessage-deflate; mood=good", None, False),
+        ("x-webkit-deflate-frame", None, False),
+        ("permessage-deflate; server_max_window_bits=8, permessage-deflate", NEGOTIATED + "12", True),
+        ("permessage-deflate; server_max_window_bits=9, permessage-deflate", NEGOTIATED + "9", False),
+    ],
+)
+def test_what_a_client_offers_decides_whether_publications_come_compressed(server, user, offer, negotiated, compressed):
+    with BareClient(server, "trading/signals/", user, offer=offer) as client:
+        assert client.negotiated == negotiated
+        client.command("subscribe_symbol", symbol="NIFTY")
+        client.until("subscription_confirmed")
+        assert not client.deflate or client.deflate.compressed == 0
         broadcast_signal(signal(1))
-        assert json.loads(client.recv(10))["signal"]["metadata"] == PADDING
+        assert client.until("new_signal")["signal"]["metadata"] == PADDING
+        assert bool(client.deflate and client.deflate.compressed) == compressed
+
+
+@pytest.mark.parametrize(("said", "counted"), [(b"\x03\xe8", 1000), (b"\x03\xe9bye", 1001), (b"", 1005)])
+def test_a_clients_close_code_is_counted(either_server, user, codes, said, counted):
+    with BareClient(either_server, "trading/signals/", user) as client:
+        client.until("recent_signals")
+        client.send(Opcode.CLOSE, said)
+        assert next(frame for frame in client.frames() if frame.opcode is Opcode.CLOSE).data == said
+        wait_until(lambda: codes, "the connection was never released")
+    assert codes == [counted]
+
+
+def test_a_client_that_vanishes_is_counted_as_1006(server, user, codes):
+    with BareClient(server, "trading/signals/", user) as client:
+        client.until("recent_signals")
+    wait_until(lambda: codes, "the connection was never released")
+    assert codes == [1006]
+
+
+def test_a_connection_that_ended_needs_no_garbage_collector(either_server, user, codes):
+    gc.disable()
+    try:
+        with BareClient(either_server, "trading/signals/", user) as client:
+            client.until("recent_signals")
+            connection = weakref.ref(connection_of(user))
+        wait_until(lambda: connection() is None, "the connection is still in memory")
+    finally:
+        gc.enable()
+
+
+def test_nor_does_what_uvicorn_had_for_it(server, user, monkeypatch):
+    made = weakref.WeakSet()
+    for protocol in (HttpToolsProtocol, RawFrameProtocol):
+        make = protocol.__init__
+        monkeypatch.setattr(
+            protocol, "__init__", lambda self, *given, make=make, **more: made.add(self) or make(self, *given, **more)
+        )
+    gc.disable()
+    try:
+        with BareClient(server, "trading/signals/", user) as client:
+            client.until("recent_signals")
+            assert [type(protocol) for protocol in made] == [RawFrameProtocol], "the HTTP part has done its work"
+        wait_until(lambda: not made, "still in memory")
+    finally:
+        gc.enable()
+
+
+def test_text_that_is_no_utf_8_closes_with_1007(either_server, user, codes):
+    with BareClient(either_server, "trading/signals/", user) as client:
+        client.until("recent_signals")
+        client.send(Opcode.TEXT, b"\xff\xfe")
+        assert client.close_code() == 1007
+    wait_until(lambda: codes, "the connection was never released")
+    assert codes == [1007]
+
+
+def test_what_waits_leaves_before_the_close_frame_and_nothing_after_it(either_server, user, codes):
+    with BareClient(either_server, "trading/signals/", user) as client:
+        client.until("recent_signals")
+        connection = fill(user)
+
+        def close():
+            waiting = [frame.payload for frame in connection._outbox._frames.values()]
+            connection.close(NOT_AUTHENTICATED)
+            return waiting
+
+        waiting = in_loop(close)
+        *messages, last = client.frames()
+    assert [message.data for message in messages[-len(waiting) :]] == waiting
+    assert Close.parse(last.data).code == 4001
+    wait_until(lambda: codes, "the connection was never released")
+    assert codes == [4001]
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_nothing_follows_the_close_frame_of_a_server_that_shuts_down(server, user, codes, reads):
+    with BareClient(server, "trading/signals/", user) as client:
+        client.until("recent_signals")
+        connection = connection_of(user) if reads else fill(user)
+        protocol = connection._transport._protocol
+        late = Frame(b'{"type":"late"}')
+        in_loop(lambda: (protocol.shutdown(), protocol.resume_writing(), connection.send_frame(late)))
+        assert client.close_code() == 1012
+    wait_until(lambda: codes, "the connection was never released")
+    assert codes == [1012]
+
+
+@pytest.mark.parametrize("says_goodbye", [True, False])
+def test_a_client_that_does_not_read_holds_up_no_shutdown(server, user, codes, monkeypatch, says_goodbye):
+    with BareClient(server, "trading/signals/", user) as client:
+        client.until("recent_signals")
+        protocol = fill(user)._transport._protocol
+        if says_goodbye:
+            client.send(Opcode.CLOSE, b"")
+            wait_until(lambda: codes, "the goodbye was not heard")
+        monkeypatch.setattr(raw_frames, "CLOSE_GRACE_SECONDS", 0.05)
+        in_loop(protocol.shutdown)
+        in_loop(protocol.shutdown)
+        wait_until(lambda: protocol not in protocol.connections, "the socket was never closed", 5)
+
+
+def test_a_close_while_uvicorn_is_closing_waits_for_nobody(server, user):
+    with BareClient(server, "trading/signals/", user) as client:
+        client.until("recent_signals")
+        connection = fill(user)
+        in_loop(connection._transport._protocol.transport.close)
+        in_loop(connection.close, NOT_AUTHENTICATED)
+        wait_until(lambda: str(user.pk) not in runtime()._hub.user_ids, "the connection was never released")
+
+
+def test_the_buffered_bytes_are_those_that_the_kernel_did_not_take(server, user):
+    with BareClient(server, "trading/signals/", user) as client:
+        client.until("recent_signals")
+        transport = connection_of(user)._transport
+        assert transport.buffered_bytes == 0
+        fill(user)
+        assert transport.buffered_bytes > 0
+        assert any(transport.buffered_bytes == 0 for _ in client.frames())
+
+
+def test_a_client_whose_command_takes_long_is_not_taken_for_dead(another_server, user, monkeypatch):
+    from apps.trading.streams import SignalsStream
+
+    asked, answer = [], threading.Event()
+
+    async def on_request_signals(self, command):
+        while not answer.is_set():
+            await asyncio.sleep(0.01)
+        return ()
+
+    look = RawFrameProtocol.keepalive_timeout
+    monkeypatch.setattr(RawFrameProtocol, "keepalive_timeout", lambda self: asked.append(self) or look(self))
+    monkeypatch.setattr(SignalsStream, "on_request_signals", on_request_signals)
+    server = another_server(ws_ping_interval=0.1, ws_ping_timeout=0.1)
+    with server.open("trading/signals/", user) as client:
+        client.until("recent_signals")
+        client.send("request_signals")
+        client.send("ping")
+        wait_until(lambda: len(asked) > 3, "the keepalive never looked")
+        answer.set()
+        assert client.until("pong")
+
+
+@pytest.mark.timeout(60)
+def test_a_client_that_stalls_while_its_command_waits_is_let_go(another_server, user):
+    server = another_server(ws_ping_interval=0.1, ws_ping_timeout=0.1)
+    with BareClient(server, "trading/signals/", user) as client:
+        client.until("recent_signals")
+        for number in range(900):
+            notify_new_signal(user.pk, signal(number))
+        start = f"trading.signals.user.{user.pk}:{connection_of(user).subscriptions[0].epoch}:0"
+    wait_until(lambda: str(user.pk) not in runtime()._hub.user_ids, "the first connection was never released")
+    with BareClient(server, "trading/signals/", user, since=start) as client:
+        client.until("welcome")
+        client.command("ping")
+        client.command("ping")
+        protocol = connection_of(user)._transport._protocol
+        wait_until(lambda: protocol.read_paused, "no command waits")
+        wait_until(lambda: protocol not in protocol.connections, "the socket was never closed")
+
+
+class FakeSocket(asyncio.Transport):
+    """What uvicorn needs of a TCP transport, with as many bytes waiting as a test says."""
+
+    def __init__(self):
+        super().__init__()
+        self.waiting_bytes = 0
+        self.aborted = False
+        self.written = b""
+
+    def get_write_buffer_size(self):
+        return self.waiting_bytes
+
+    def write(self, data):
+        self.written += data
+
+    def is_closing(self):
+        return self.aborted
+
+    def get_protocol(self):
+        return HttpToolsProtocol(uvicorn.Config(never), ServerState(), {})
+
+    def pause_reading(self):
+        pass
+
+    resume_reading = pause_reading
+
+    def close(self):
+        self.aborted = True
+
+    abort = close
+
+
+def in_memory(application):
+    """A protocol and the fake socket that it serves."""
+    config = uvicorn.Config(application, ws=RawFrameProtocol)
+    config.load()
+    protocol, sock = RawFrameProtocol(config, ServerState(), {}), FakeSocket()
+    protocol.connection_made(sock)
+    return protocol, sock
+
+
+async def never(scope, receive, send):
+    await asyncio.Future()
+
+
+@pytest.mark.parametrize(
+    ("command_waits", "is_paused", "waiting_bytes", "lives"),
+    [
+        (False, False, [0, 0], [False]),
+        (False, True, [9_000, 8_000], [False]),
+        (True, False, [0, 0, 0], [True, True, True]),
+        (True, True, [9_000, 8_000, 7_000], [True, True, True]),
+        (True, True, [9_000, 8_000, 8_000], [True, True, False]),
+        (True, True, [9_000, 9_000], [True, False]),
+    ],
+)
+async def test_whose_ping_is_not_answered_is_gone_unless_a_command_waits_and_it_takes_what_we_send(
+    command_waits, is_paused, waiting_bytes, lives
+):
+    protocol, sock = in_memory(never)
+    protocol.raw = RawFrameTransport(protocol)
+    protocol.handshake_complete = True
+    protocol.conn.state = protocol.conn.state.OPEN
+    protocol.read_paused = command_waits
+    if is_paused:
+        protocol.pause_writing()
+    for count, expected in zip(waiting_bytes, lives, strict=False):
+        sock.waiting_bytes = count
+        protocol.keepalive_timeout()
+        assert sock.aborted is not expected
+        assert (protocol.pong_timer is not None) is expected
+        protocol.stop_keepalive()
+
+
+async def test_a_server_that_shuts_down_during_a_handshake_writes_no_frames():
+    protocol, sock = in_memory(never)
+    protocol.data_received(
+        b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    raw = protocol.raw
+    assert raw.writable
+    protocol.shutdown()
+    told = []
+    raw.attach(lambda: told.append("writable"), lambda: told.append("broken"))
+    raw.resumed()
+    assert not raw.writable
+    assert told == ["broken"]
+    assert sock.written.startswith(b"HTTP/1.1 500")
+    for task in protocol.tasks:
+        task.cancel()
 
 
 def test_daphne_serves_every_endpoint(user, other_user, transactional_db, instruments, tmp_path):
@@ -217,42 +454,46 @@ def _answers(port, process):
     return True
 
 
-def test_raw_frames_rely_on_parts_of_uvicorn_that_are_there():
-    import inspect
-
-    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol as Base
-
-    source = inspect.getsource(Base)
-    for name in (
-        "handle_connect",
-        "handle_close",
-        "handle_parser_exception",
-        "keepalive_timeout",
-        "pause_writing",
-        "resume_writing",
-        "connection_lost",
-    ):
-        assert callable(getattr(Base, name)), f"uvicorn's {name} is gone: see realtime/transports/uvicorn.py"
-    for name in (
-        "self.conn",
-        "self.transport",
-        "self.queue",
-        "self.close_sent",
-        "self.close_timer",
-        "self.scope",
-        "self.config",
-    ):
-        assert name in source, f"uvicorn's {name} is gone: see realtime/transports/uvicorn.py"
+def test_raw_frames_rely_on_just_those_parts_of_uvicorn_and_websockets_that_the_docstring_lists():
+    _, of_protocol, of_conn = raw_frames.__doc__.split("\n\nOf ")
+    listed, listed_of_conn = ({*re.findall(r"`(\w+)`", text.partition(": ")[2])} for text in (of_protocol, of_conn))
+    own = {name for name in vars(RawFrameProtocol) if not hasattr(WebSocketsSansIOProtocol, name)}
+    overridden = {name for name in vars(RawFrameProtocol) if not name.startswith("__")} - own
+    used, used_of_conn = overridden, set()
+    for node in ast.walk(ast.parse(inspect.getsource(raw_frames))):
+        if isinstance(node, ast.Attribute):
+            owner = ast.unparse(node.value)
+            if owner in {"protocol", "self._protocol"}:
+                used.add(node.attr)
+            elif owner.endswith(".conn"):
+                used_of_conn.add(node.attr)
+    for node in ast.walk(ast.parse(inspect.getsource(RawFrameProtocol))):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self":
+            used.add(node.attr)
+    assert listed == {name for name in used - own if not name.startswith("_")}
+    assert listed_of_conn == used_of_conn
+    source = inspect.getsource(WebSocketsSansIOProtocol)
+    for name in listed:
+        found = callable(getattr(WebSocketsSansIOProtocol, name, None)) or re.search(rf"self\.{name}(:.*)? = ", source)
+        assert found, f"uvicorn's {name} is gone: see realtime/transports/uvicorn.py"
+    for name in listed_of_conn:
+        assert hasattr(ServerProtocol(), name) or name == "available_extensions", f"websockets' {name} is gone"
     assert '"extensions": {' in source
+    assert "self.parser = httptools." in inspect.getsource(HttpToolsProtocol)
 
 
-def test_the_server_uses_raw_frames(server, user, monkeypatch):
-    from realtime.transports.uvicorn import RawFrameTransport
-
+def test_each_server_writes_in_its_own_way(either_server, user, monkeypatch):
     written = []
-    write = RawFrameTransport.write
-    monkeypatch.setattr(RawFrameTransport, "write", lambda self, batch: (written.append(batch), write(self, batch)))
-    with server.open("trading/pnl/", user) as client:
+    for transport in (RawFrameTransport, AsgiTransport):
+        write = transport.write
+        monkeypatch.setattr(
+            transport,
+            "write",
+            lambda self, batch, write=write: written.append((type(self), batch)) or write(self, batch),
+        )
+    with either_server.open("trading/pnl/", user) as client:
         client.until("current_pnl")
-    assert len(written) >= 2
-    assert json.loads(written[0].frames[0].text)["type"] == "welcome"
+    (kind, welcome), *others = written
+    assert (kind is RawFrameTransport) == (either_server._server.config.ws is RawFrameProtocol)
+    assert json.loads(welcome.frames[0].text)["type"] == "welcome"
+    assert {kind for kind, _ in others} == {kind}
