@@ -24,15 +24,16 @@ from benchmarks import report
 from benchmarks.machine import BenchmarkFailed, build_load_generator, redis_server
 from benchmarks.peers.catalogue import OURS, PEERS, ROOT, Client, Peer
 from benchmarks.plots import draw
-from benchmarks.report import best_of
-from benchmarks.results import FIGURES, Results, Row, Verdict
-from benchmarks.workloads import WORKLOADS, Workload
-from benchmarks.workloads.base import Bench
+from benchmarks.report import best_of, to_limit
+from benchmarks.results import FIGURES, Best, Results, Row, Verdict
+from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads.base import Bench, Workload
 
 USERS = 5_000
+PAGE_WIDTH = 160  # where there is no terminal that says
 RESULTS = ROOT / "docs" / "benchmarks"
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else PAGE_WIDTH)
 
 
 def main() -> None:
@@ -88,7 +89,7 @@ def prepare(folder: Path, redis_url: str, options: argparse.Namespace) -> Bench:
     )
     if done.returncode:
         raise BenchmarkFailed(f"our database could not be prepared: {done.stderr[-800:]}")
-    clients = [Client(*line.split()) for line in done.stdout.splitlines()]
+    clients = [Client(token, session) for token, session in map(str.split, done.stdout.splitlines())]
     return Bench(
         build_load_generator(folder), folder, environment, clients, seconds=options.seconds, scale=options.scale
     )
@@ -109,20 +110,20 @@ def _run_all(bench: Bench, workloads: Sequence[Workload], only: Sequence[str]) -
         step = progress.add_task("", total=len(turns))
         for workload, peer in turns:
             progress.update(step, description=f"{workload.title}: {peer.name}")
-            reason = _missing(peer, bench)
             try:
-                if not reason:
-                    for row in workload.run(bench, peer):
-                        rows.append(row)
-                        said = f"{workload.name}: {row.peer}: {_in_words(row.figures)}"
-                        progress.update(step, description=said)
-                        if not console.is_terminal:
-                            console.print(said)
+                if missing := _missing(peer, bench):
+                    skipped[peer.name] = missing
+                    continue
+                for row in workload.run(bench, peer):
+                    rows.append(row)
+                    said = f"{workload.name}: {row.peer}: {_in_words(row.figures)}"
+                    progress.update(step, description=said)
+                    if not console.is_terminal:
+                        console.print(said)
             except BenchmarkFailed as failed:
-                reason = f"{workload.name}: {failed}"
-            if reason:
-                skipped[peer.name] = reason
-            progress.advance(step)
+                skipped[f"{workload.name}, {peer.name}"] = str(failed)
+            finally:
+                progress.advance(step)
     return rows, skipped
 
 
@@ -147,28 +148,36 @@ def _verdicts(workload: Workload, rows: Sequence[Row]) -> list[Verdict]:
 def _show(workloads: Sequence[Workload], results: Results) -> None:
     for workload in workloads:
         best = best_of(workload, results.rows)
-        if not best:
-            continue
-        table = Table(title=workload.title, title_justify="left")
-        table.add_column("")
-        for column in workload.columns:
-            table.add_column(FIGURES[column][0], justify="right")
-        compared = "deliveries_per_second" in workload.columns and OURS in best
-        if compared:
-            table.add_column("ours is", justify="right")
-        for peer, figures in best.items():
-            cells = [FIGURES[name][1].format(figures[name]) if name in figures else "" for name in workload.columns]
-            rate = figures.get("deliveries_per_second")
-            if compared and rate and peer != OURS:
-                cells.append(f"{best[OURS]['deliveries_per_second'] / rate:,.1f} times")
-            table.add_row(peer, *cells)
-        console.print(table)
+        if best:
+            console.print(_table(workload, best))
     for verdict in results.verdicts:
         mark = "[green]reached[/]" if verdict.met else "[red]missed [/]"
         console.print(f"{mark} {verdict.workload}: {verdict.wanted}: {verdict.reached}")
     for name, reason in results.skipped.items():
         console.print(f"skipped {name}: {reason}")
     console.print(f"{results.date:%Y-%m-%d}, {results.machine}, {results.seconds / 60:.0f} minutes")
+
+
+def _table(workload: Workload, best: Best) -> Table:
+    table = Table(title=workload.title, title_justify="left")
+    table.add_column("")
+    for column in workload.columns:
+        table.add_column(FIGURES[column][0], justify="right")
+    ours = best.get(OURS, {}).get("deliveries_per_second", 0.0)
+    if ours:
+        table.add_column("ours is", justify="right")
+    ratios = to_limit(workload, best)
+    if ratios:
+        table.add_column("x limit", justify="right")
+    for peer, figures in best.items():
+        cells = [FIGURES[name][1].format(figures[name]) if name in figures else "" for name in workload.columns]
+        rate = figures.get("deliveries_per_second")
+        if ours:
+            cells.append(f"{ours / rate:,.1f} times" if rate and peer != OURS else "")
+        if ratios:
+            cells.append(ratios.get(peer, ""))
+        table.add_row(peer, *cells)
+    return table
 
 
 def _in_words(figures: Mapping[str, float]) -> str:

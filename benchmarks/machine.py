@@ -16,6 +16,8 @@ from typing import Any, Self
 
 import psutil
 
+from benchmarks import garbage
+from benchmarks.garbage import Stack
 from benchmarks.peers.catalogue import ROOT, Client, Peer
 from benchmarks.traffic import Traffic
 
@@ -30,17 +32,23 @@ class BenchmarkFailed(RuntimeError):
     """A program did not start, or ended: the message says which, and what it said."""
 
 
+class CannotBuild(BenchmarkFailed):
+    """What the load generator is built with is not installed: a C compiler, or zlib's headers."""
+
+
 def build_load_generator(folder: Path) -> Path:
-    """Compile it. Raises `BenchmarkFailed` when there is no C compiler, or no zlib."""
+    """Compile it. Raises `CannotBuild` when there is no C compiler, or no zlib."""
     compiler = next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
     if compiler is None:
-        raise BenchmarkFailed("the load generator needs a C compiler: install gcc or clang")
+        raise CannotBuild("the load generator needs a C compiler: install gcc or clang")
     program = folder / "loadgen"
     built = subprocess.run(
         [compiler, "-O2", "-D_GNU_SOURCE", "-o", program, SOURCE, "-lz"], capture_output=True, text=True, check=False
     )
     if built.returncode:
-        raise BenchmarkFailed(f"the load generator does not build (it needs zlib's headers): {built.stderr[:800]}")
+        if "zlib.h" in built.stderr or "-lz" in built.stderr:
+            raise CannotBuild("the load generator needs zlib's headers: install zlib1g-dev or zlib-devel")
+        raise BenchmarkFailed(f"the load generator does not build: {built.stderr[:800]}")
     return program
 
 
@@ -91,6 +99,10 @@ class Server:
         """Begin to publish; returns at once."""
         self._get(f"/bench/publish?{traffic.query(seconds)}")
 
+    def garbage(self) -> list[tuple[Stack, float]]:
+        """What collecting garbage took since this was last asked; `BENCH_GARBAGE` must be set in its environment."""
+        return [(tuple(stack), seconds) for stack, seconds in json.loads(self._get(garbage.PATH))]
+
     @property
     def pid(self) -> int:
         return self._process.pid
@@ -109,8 +121,10 @@ class Server:
     def _processes(self) -> list[psutil.Process]:
         return [self._usage, *self._usage.children(recursive=True)]
 
-    def _get(self, path: str) -> None:
-        urllib.request.urlopen(f"http://127.0.0.1:{self._control_port}{path}", timeout=START_SECONDS).close()
+    def _get(self, path: str) -> bytes:
+        url = f"http://127.0.0.1:{self._control_port}{path}"
+        with urllib.request.urlopen(url, timeout=START_SECONDS) as answer:
+            return bytes(answer.read())
 
 
 @contextmanager

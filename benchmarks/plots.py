@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.peers.catalogue import LIMIT, OURS
@@ -55,11 +55,14 @@ def _bars(results: Results, folder: Path, workload: str, figure: str, title: str
 def _by_clients(results: Results, folder: Path) -> list[Path]:
     from matplotlib import pyplot as plt  # noqa: PLC0415 - as above
 
-    rows = [row.figures for row in results.rows if row.workload == "cost-by-clients"]
+    rows = [row for row in results.rows if row.workload == "cost-by-clients"]
     if not rows:
         return []
     picture, axes = plt.subplots(figsize=(8, 3))
-    axes.plot(*_line(rows), marker="o", color=OUR_COLOUR)
+    for peer, colour in ((LIMIT, LIMIT_COLOUR), (OURS, OUR_COLOUR)):
+        its = [row.figures for row in rows if row.peer.startswith(f"{peer}, ")]
+        axes.plot(*_line(its), marker="o", color=colour, label=peer)
+    axes.legend(frameon=False)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("clients on one topic, 50 messages per second")
@@ -68,12 +71,12 @@ def _by_clients(results: Results, folder: Path) -> list[Path]:
     return [_save(picture, folder / "cost-by-clients.svg")]
 
 
-def _line(rows: list[Mapping[str, float]]) -> tuple[list[float], list[float]]:
+def _line(rows: Sequence[Mapping[str, float]]) -> tuple[list[float], list[float]]:
     return [row["clients"] for row in rows], [row["cpu_us_per_delivery"] for row in rows]
 
 
 def _colour(peer: str) -> str:
-    if peer == LIMIT:
+    if peer.startswith(LIMIT):
         return LIMIT_COLOUR
     return OUR_COLOUR if peer.startswith(OURS) else OTHER_COLOUR
 

@@ -59,16 +59,20 @@ def signal(topic: int, strikes: int = 0) -> dict[str, Any]:
     }
 
 
-def wire_message(topic: int, signal: dict[str, Any]) -> str:
+def message(topic: int, signal: dict[str, Any]) -> dict[str, Any]:
     """What ours puts around a signal; the other peers send the same."""
-    message = {
+    return {
         "type": "new_signal",
         "timestamp": datetime.now(UTC).isoformat(),
         "signal": signal,
         "topic": f"trading.signals.symbol.{signal['symbol']}",
         "offset": _numbers[topic],
     }
-    return json.dumps(message, separators=(",", ":"))
+
+
+def wire_message(topic: int, signal: dict[str, Any]) -> str:
+    """That as JSON, for peers that do not encode it themselves."""
+    return json.dumps(message(topic, signal), separators=(",", ":"))
 
 
 async def pump(publish: Publish, traffic: Traffic, seconds: float) -> None:

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.peers.catalogue import OURS, ROOT
+from benchmarks.peers.catalogue import LIMIT, OURS, ROOT
 from benchmarks.results import FIGURES, Results, Row
-from benchmarks.workloads import WORKLOADS, Workload
+from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads.base import Workload
 
 README = ROOT / "README.md"
 BEGIN, END = "<!-- from `make bench`: begin -->\n", "<!-- from `make bench`: end -->\n"
+LEGEND = (
+    "*x limit*: the row's connects/s, deliveries/s or KiB/connection as a multiple of those of the row *os.write, the "
+    "limit* in the same table; where both keep up with what is published, that is 1. Where the *load generator CPU* is "
+    "near 100%, the clients were the bottleneck, and the server could do more."
+)
 SUMMARY = ("fan-out-saturated", "fan-out-20-per-second", "personal-saturated", "connect-storm", "idle-memory")
 _SUMMARY_FIGURES = ("deliveries_per_second", "p99_ms", "connects_per_second", "kib_per_connection")
+_COMPARED = ("connects_per_second", "deliveries_per_second", "kib_per_connection")
 
 
 def best_of(workload: Workload, rows: Sequence[Row]) -> Mapping[str, Mapping[str, float]]:
@@ -27,9 +34,26 @@ def best_of(workload: Workload, rows: Sequence[Row]) -> Mapping[str, Mapping[str
     return best
 
 
+def to_limit(workload: Workload, best: Mapping[str, Mapping[str, float]]) -> Mapping[str, str]:
+    """Of each peer, its deliveries (connects, bytes) as a multiple of the limit's under the same workload; empty where
+    that was not measured. Of several rows for the limit, the one whose name ends alike counts."""
+    limits = [name for name in best if name.startswith(LIMIT)]
+    figure = next(name for name in _COMPARED if name in workload.columns)
+    ratios = {}
+    for peer, figures in best.items():
+        alike = [name for name in limits if len(limits) == 1 or _last_part(name) == _last_part(peer)]
+        if alike and figure in figures and best[alike[0]].get(figure):
+            ratios[peer] = f"{figures[figure] / best[alike[0]][figure]:,.2f}"
+    return ratios
+
+
+def _last_part(name: str) -> str:
+    return name.rpartition(", ")[2]
+
+
 def full(results: Results) -> str:
     """Every workload, what it was to reach, and what it reached."""
-    lines = ["# What `make bench` measured", "", _where(results), ""]
+    lines = ["# What `make bench` measured", "", _where(results), "", LEGEND, ""]
     lines += ["| workload | to reach | reached | |", "|---|---|---|---|"]
     for verdict in results.verdicts:
         lines.append(
@@ -38,14 +62,14 @@ def full(results: Results) -> str:
     for workload in WORKLOADS:
         best = best_of(workload, results.rows)
         if best:
-            lines += ["", f"## {workload.title}", "", *_table(workload.columns, best)]
+            lines += ["", f"## {workload.title}", "", *_table(workload, best)]
     if results.skipped:
         lines += ["", "## Not measured", "", *(f"- {name}: {reason}" for name, reason in results.skipped.items())]
     return "\n".join(lines) + "\n"
 
 
 def summary(results: Results) -> str:
-    """A table per workload that people ask about first; what ours is compared with is in its last column."""
+    """A table per workload that people ask about first: one figure of each peer."""
     lines = [_where(results), ""]
     for workload in WORKLOADS:
         best = best_of(workload, results.rows)
@@ -83,10 +107,13 @@ def _where(results: Results) -> str:
     )
 
 
-def _table(columns: Sequence[str], best: Mapping[str, Mapping[str, float]]) -> list[str]:
-    head = " | ".join(FIGURES[name][0] for name in columns)
-    lines = [f"| | {head} |", "|---|" + "--:|" * len(columns)]
+def _table(workload: Workload, best: Mapping[str, Mapping[str, float]]) -> list[str]:
+    ratios = to_limit(workload, best)
+    head = [FIGURES[name][0] for name in workload.columns] + (["x limit"] if ratios else [])
+    lines = [f"| | {' | '.join(head)} |", "|---|" + "--:|" * len(head)]
     for peer, figures in best.items():
-        cells = [FIGURES[name][1].format(figures[name]) if name in figures else "" for name in columns]
+        cells = [FIGURES[name][1].format(figures[name]) if name in figures else "" for name in workload.columns]
+        if ratios:
+            cells.append(ratios.get(peer, ""))
         lines.append(f"| {peer} | {' | '.join(cells)} |")
     return lines

@@ -23,7 +23,8 @@ FIGURES: Mapping[str, tuple[str, str]] = {
     "repeated": ("repeated", "{:,.0f}"),
     "closed": ("cut off", "{:,.0f}"),
     "server_cpu": ("server CPU", "{:.0%}"),
-    "load_cpu": ("load CPU", "{:.0%}"),
+    "load_cpu": ("load generator CPU", "{:.0%}"),
+    "deaf_cut_off": ("non-readers cut off with 4008", "{:.0%}"),
 }
 
 
@@ -45,7 +46,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Results(msgspec.Struct, frozen=True):
-    """One run. `skipped` says which peers were not measured, and why."""
+    """One run. `skipped` says what was not measured, a peer or a peer under a workload, and why."""
 
     date: datetime
     machine: str

@@ -14,7 +14,11 @@
  *     drop            break all connections, without a close frame
  *     resume COUNT    connect all again with ?since=, from where each stands on the first topic that it was told of and
  *                     whose name begins with `resume`; done when each has received COUNT marks
- *     stop_reading N  the first N clients read no more (with the option deaf=N, these have small buffers)
+ *     stop_reading N  the first N clients read no more
+ *     cut_off         they read again, what is left for them: how many of them the server closed, with which code
+ *
+ * With the option deaf=N the first N clients have small buffers, and what they receive is not counted: what the others
+ * receive can be compared before and after `stop_reading`.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -31,7 +35,10 @@
 #include <zlib.h>
 #define MAX_IN_FLIGHT 100
 #define READ_BYTES (1 << 18)
+#define FRAME_BYTES (1 << 24) /* NATS puts all that waits for a client into one frame */
 #define BUCKETS (64 * 40)
+#define DEAF_BUFFER 16384
+#define NETWORK_SEGMENT 1400
 #define INFLATED 16384 /* slots; clients that lag behind still ask for older frames */
 #define COMPRESSION \
     "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n"
@@ -52,7 +59,7 @@ struct client {
     char since[160];      /* topic:epoch, once `welcome` has told it */
     uint64_t offset;
     uint64_t opened_ns;
-    int ready, deaf, close_code;
+    int ready, deaf, stopped;
 };
 
 static struct client *clients;
@@ -61,10 +68,11 @@ static const char *ready_text = "", *resume_text = "";
 static int deaf_count;
 static enum protocol protocol;
 static int poller;
+static uint64_t cut_off, cut_off_4008;
 static uint64_t marks_count, bytes_count, gaps, repeats, closed_count, refused_count, now_ns, histogram[BUCKETS], max_ns;
 static int ready_count, in_flight, next_to_connect, resuming, command_waits;
 static uint32_t wanted_marks;
-static char chunk[READ_BYTES];
+static char chunk[FRAME_BYTES + READ_BYTES + 1];
 
 static uint64_t clock_ns(void) {
     struct timespec t;
@@ -127,7 +135,10 @@ static void start(struct client *c) {
     if (c->fd < 0) die("socket");
     if (bind(c->fd, (struct sockaddr *)&from, sizeof from)) die("bind");
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (c->deaf) setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &(int){4096}, sizeof(int));
+    if (c->deaf) { /* as over a network: with the segments of the loopback, the server's kernel takes megabytes */
+        setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &(int){DEAF_BUFFER}, sizeof(int));
+        setsockopt(c->fd, IPPROTO_TCP, TCP_MAXSEG, &(int){NETWORK_SEGMENT}, sizeof(int));
+    }
     if (connect(c->fd, (struct sockaddr *)&to, sizeof to) && errno != EINPROGRESS) die("connect");
     c->state = CONNECTING;
     c->ready = 0, c->marks = 0, c->rest_len = 0, c->carry_len = 0, c->opened_ns = clock_ns();
@@ -156,9 +167,10 @@ static void mark_ready(struct client *c) {
     if (!c->ready) c->ready = 1, ready_count++, in_flight--;
 }
 
-static void gone(struct client *c) {
+static void gone(struct client *c, int code) {
     if (c->state == CLOSED) return;
-    if (c->state == OPEN) closed_count++;
+    if (c->stopped) cut_off++, cut_off_4008 += code == 4008;
+    else if (c->state == OPEN) closed_count++;
     else refused_count++;
     if (!c->ready) in_flight--;
     close(c->fd);
@@ -184,7 +196,9 @@ static char *scan_marks(struct client *c, char *p, char *end) {
         if (*last && number <= *last) repeats++;
         else if (*last && number != *last + 1) gaps += number - *last - 1;
         *last = number;
-        marks_count++, c->marks++;
+        c->marks++;
+        if (c->deaf) continue;
+        marks_count++;
         record(now_ns > part[2] ? now_ns - part[2] : 0);
     }
     return end;
@@ -311,8 +325,7 @@ static char *take_frames(struct client *c, char *p, char *end) {
         int opcode = u[0] & 15;
         if (opcode == 9) send_frame(c, 10, p + head, len);
         else if (opcode == 8) {
-            c->close_code = len >= 2 ? (uint8_t)p[head] << 8 | (uint8_t)p[head + 1] : 1005;
-            gone(c);
+            gone(c, len >= 2 ? (uint8_t)p[head] << 8 | (uint8_t)p[head + 1] : 1005);
             return end;
         } else if (opcode < 3) {
             size_t size = len;
@@ -325,10 +338,11 @@ static char *take_frames(struct client *c, char *p, char *end) {
 }
 
 static void readable(struct client *c) {
+    if (c->rest_len > FRAME_BYTES) errno = EMSGSIZE, die("a frame");
     memcpy(chunk, c->rest, c->rest_len);
-    ssize_t got = recv(c->fd, chunk + c->rest_len, READ_BYTES - c->rest_len - 1, 0);
+    ssize_t got = recv(c->fd, chunk + c->rest_len, READ_BYTES, 0);
     if (got <= 0) {
-        if (got == 0 || (errno != EAGAIN && errno != EINTR)) gone(c);
+        if (got == 0 || (errno != EAGAIN && errno != EINTR)) gone(c, 1006);
         return;
     }
     bytes_count += (uint64_t)got;
@@ -337,7 +351,7 @@ static void readable(struct client *c) {
     if (c->state == HANDSHAKE) {
         char *body = memmem(p, end - p, "\r\n\r\n", 4);
         if (body) {
-            if (!contains(p, (size_t)(body - p), " 101 ")) { gone(c); return; }
+            if (!contains(p, (size_t)(body - p), " 101 ")) { gone(c, 1006); return; }
             c->state = OPEN, p = body + 4;
             for (char *g = c->greeting; protocol == WS && g && !(resuming && c->since[0]); g = strchr(g, '\t') ? strchr(g, '\t') + 1 : NULL)
                 send_frame(c, 1, g, strcspn(g, "\t"));
@@ -359,7 +373,7 @@ static void turn(int wait_ms) {
         struct client *c = events[i].data.ptr;
         if (!c) command_waits = 1;
         else if (c->state == CONNECTING) {
-            if (events[i].events & (EPOLLERR | EPOLLHUP)) gone(c);
+            if (events[i].events & (EPOLLERR | EPOLLHUP)) gone(c, 1006);
             else handshake(c);
         } else if (c->state != CLOSED) readable(c);
     }
@@ -377,10 +391,12 @@ static void report(const char *event, uint64_t since_ns) {
     struct rusage used;
     getrusage(RUSAGE_SELF, &used);
     printf("{\"event\":\"%s\",\"seconds\":%.6f,\"clients\":%d,\"ready\":%d,\"refused\":%llu,\"closed\":%llu,"
+           "\"cut_off\":%llu,\"cut_off_4008\":%llu,"
            "\"deliveries\":%llu,\"bytes\":%llu,\"gaps\":%llu,\"repeats\":%llu,\"cpu_seconds\":%.3f,"
            "\"latency_ms\":{\"p50\":%.3f,\"p90\":%.3f,\"p99\":%.3f,\"p999\":%.3f,\"max\":%.3f}}\n",
            event, seconds, client_count, ready_count, (unsigned long long)refused_count,
-           (unsigned long long)closed_count, (unsigned long long)marks_count, (unsigned long long)bytes_count,
+           (unsigned long long)closed_count, (unsigned long long)cut_off, (unsigned long long)cut_off_4008,
+           (unsigned long long)marks_count, (unsigned long long)bytes_count,
            (unsigned long long)gaps, (unsigned long long)repeats,
            used.ru_utime.tv_sec + used.ru_stime.tv_sec + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6,
            percentile_ms(.5), percentile_ms(.9), percentile_ms(.99), percentile_ms(.999), max_ns / 1e6);
@@ -406,6 +422,20 @@ static void drop_all(void) {
     }
 }
 
+static void read_again(void) {
+    for (int i = 0; i < client_count; i++)
+        if (clients[i].stopped && clients[i].state != CLOSED) {
+            struct epoll_event e = {.events = EPOLLIN, .data.ptr = &clients[i]};
+            if (epoll_ctl(poller, EPOLL_CTL_ADD, clients[i].fd, &e)) die("epoll_ctl");
+        }
+    uint64_t quiet_since = clock_ns(), before;
+    while (clock_ns() - quiet_since < 500000000u) {
+        before = bytes_count + cut_off;
+        turn(10);
+        if (bytes_count + cut_off != before) quiet_since = clock_ns();
+    }
+}
+
 static void obey(char *line) {
     uint64_t began = clock_ns();
     double seconds;
@@ -419,11 +449,11 @@ static void obey(char *line) {
     else if (sscanf(line, "resume %d", &count) == 1) resuming = 1, connect_all("resumed", (uint32_t)count);
     else if (sscanf(line, "stop_reading %d", &count) == 1) {
         for (int i = 0; i < count && i < client_count; i++) {
-            clients[i].deaf = 1;
+            clients[i].stopped = 1;
             epoll_ctl(poller, EPOLL_CTL_DEL, clients[i].fd, NULL);
         }
         report("stopped_reading", began);
-    }
+    } else if (!strncmp(line, "cut_off", 7)) read_again(), report("cut_off", began);
 }
 
 int main(int argc, char **argv) {

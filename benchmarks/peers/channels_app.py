@@ -14,7 +14,14 @@ from django.urls import path
 
 from benchmarks.pump import controlled, one_by_one, wire_message
 
-_REDIS = {"hosts": [os.environ.get("BENCH_REDIS_URL", "redis://127.0.0.1:6379/9")]}
+# redis-py's own limits, 100 connections and five seconds for an answer, are below what this layer needs: a connection
+# for each consumer that joins a group at that moment, and one that waits five seconds for messages.
+_HOST = {
+    "address": os.environ.get("BENCH_REDIS_URL", "redis://127.0.0.1:6379/9"),
+    "max_connections": 10_000,
+    "socket_timeout": None,
+}
+_REDIS = {"hosts": [_HOST]}
 _LAYERS: dict[str, dict[str, Any]] = {
     "memory": {"BACKEND": "channels.layers.InMemoryChannelLayer"},
     "redis-core": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": _REDIS},

@@ -1,5 +1,6 @@
 """The physical limit: ready-made frames, one `os.write` per message and client, nothing else. No system that writes
-each message by itself can be faster; one that writes several at once can.
+each message by itself can be faster; one that writes several at once can. Of connecting, it does what none can leave
+out: the handshake of the websockets library on uvloop, and a welcome.
 
 Run as a program: `python -m benchmarks.peers.limit PORT`.
 """
@@ -12,14 +13,16 @@ import select
 import socket
 import sys
 from collections import defaultdict
+from typing import cast
 
 import uvloop
 from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from benchmarks.pump import Messages, start_pump, wire_message
 
-_followers: defaultdict[int, list[int]] = defaultdict(list)
+_followers: defaultdict[int, set[int]] = defaultdict(set)
 
 
 def _publish(messages: Messages, personal: bool) -> None:  # noqa: ARG001 - all topics are alike
@@ -41,37 +44,46 @@ def _write(descriptor: int, data: bytes) -> None:
             select.select([], [descriptor], [])
 
 
-class _Handshake(asyncio.Protocol):
-    follows = False
+class _Connection(asyncio.Protocol):
+    """Keeps nothing of the handshake, and ignores what comes after it. Its path lists topics, or none."""
+
+    _handshake: ServerProtocol | None
+    _topics: tuple[int, ...] = ()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-        self._conn = ServerProtocol()
+        self._transport = cast("asyncio.Transport", transport)
+        self._descriptor = transport.get_extra_info("socket").fileno()
+        self._handshake = ServerProtocol()
 
     def data_received(self, data: bytes) -> None:
+        if self._handshake is None:
+            return
         if data.startswith(b"GET /bench/"):
             start_pump(_publish, data.split(b" ", 2)[1].partition(b"?")[2].decode())
-            self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")  # type: ignore[attr-defined]
+            self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             self._transport.close()
             return
-        self._conn.receive_data(data)
-        for request in self._conn.events_received():
-            self._conn.send_response(self._conn.accept(request))  # type: ignore[arg-type]
-            descriptor = self._transport.get_extra_info("socket").fileno()
-            _write(descriptor, b"".join(self._conn.data_to_send()) + _frame('{"type":"welcome"}'))
-            self.follows = True
-            for topic in request.path.strip("/").split(","):  # type: ignore[union-attr]
-                _followers[int(topic)].append(descriptor)
+        self._handshake.receive_data(data)
+        for request in self._handshake.events_received():
+            self._accept(self._handshake, cast("Request", request))
+
+    def _accept(self, handshake: ServerProtocol, request: Request) -> None:
+        handshake.send_response(handshake.accept(request))
+        _write(self._descriptor, b"".join(handshake.data_to_send()) + _frame('{"type":"welcome"}'))
+        self._handshake = None
+        self._topics = tuple(int(topic) for topic in request.path.strip("/").split(",") if topic)
+        for topic in self._topics:
+            _followers[topic].add(self._descriptor)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        if self.follows:
-            _followers.clear()  # the run is over: all leave together
+        for topic in self._topics:
+            _followers[topic].discard(self._descriptor)
 
 
 async def main(port: int) -> None:
     """Serve until killed."""
     listening = socket.create_server(("127.0.0.1", port), backlog=1_024)
-    server = await asyncio.get_running_loop().create_server(_Handshake, sock=listening)
+    server = await asyncio.get_running_loop().create_server(_Connection, sock=listening)
     await server.serve_forever()
 
 

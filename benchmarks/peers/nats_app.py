@@ -11,11 +11,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 
-from benchmarks.pump import controlled, one_by_one, wire_message
+from benchmarks.pump import Messages, controlled, wire_message
 
 CONFIGURATION = """
 listen: 127.0.0.1:{tcp_port}
@@ -30,9 +29,13 @@ class Publisher:
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
 
-    async def publish(self, topic: int, signal: dict[str, Any]) -> None:
-        payload = wire_message(topic, signal).encode()
-        self._writer.write(b"PUB topic-%d %d\r\n%b\r\n" % (topic, len(payload), payload))
+    async def publish(self, messages: Messages, personal: bool) -> None:  # noqa: ARG002 - all topics are alike
+        """All of them in one write."""
+        lines = []
+        for topic, signal in messages:
+            payload = wire_message(topic, signal).encode()
+            lines.append(b"PUB topic-%d %d\r\n%b\r\n" % (topic, len(payload), payload))
+        self._writer.write(b"".join(lines))
         await self._writer.drain()
 
 
@@ -55,7 +58,7 @@ async def _publish_when_told(tcp_port: int, control_port: int) -> None:
     reader, writer = await _connect(tcp_port)
     writer.write(b'CONNECT {"verbose":false,"pedantic":false}\r\n')
     answering = asyncio.create_task(_answer_pings(reader, writer))
-    control = controlled(_nothing, one_by_one(Publisher(writer).publish))
+    control = controlled(_nothing, Publisher(writer).publish)
     await uvicorn.Server(uvicorn.Config(control, port=control_port, log_level="warning", lifespan="off")).serve()
     answering.cancel()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
+from benchmarks.garbage import watched
 from benchmarks.pump import Messages, controlled
 from config.asgi import application as streams
 
@@ -25,3 +28,5 @@ def _publish(messages: Messages, personal: bool) -> None:
 
 
 application = controlled(streams, _publish)
+if os.environ.get("BENCH_GARBAGE"):
+    application = watched(application)

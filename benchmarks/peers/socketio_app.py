@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 
 import socketio
 
-from benchmarks.pump import controlled, one_by_one
+from benchmarks.pump import controlled, message, one_by_one
 
 server = socketio.AsyncServer(async_mode="asgi", cors_allowed_origins="*", ping_interval=60)
 
@@ -19,7 +19,7 @@ async def connect(sid: str, environ: dict[str, Any], auth: Any) -> None:  # noqa
 
 
 async def _publish(topic: int, signal: dict[str, Any]) -> None:
-    await server.emit("new_signal", {"signal": signal}, room=f"topic-{topic}")
+    await server.emit("new_signal", message(topic, signal), room=f"topic-{topic}")
 
 
 application = controlled(socketio.ASGIApp(server), one_by_one(_publish))

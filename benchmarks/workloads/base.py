@@ -15,7 +15,11 @@ from benchmarks.traffic import Traffic
 LAST_RATE = 65_536.0
 WORTH_GOING_ON = 1.1  # twice the messages must give at least this many times the deliveries
 LEAD_SHARE = 1 / 3  # of the time that is measured
+SETTLE_SECONDS = 0.5
 SETTLE_TRIES = 20
+
+# What most workloads show.
+RATES = ("messages_per_second", "deliveries_per_second", "p50_ms", "p99_ms", "lost", "closed", "server_cpu", "load_cpu")
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,10 @@ class Bench:
         """So many clients, at this scale."""
         return max(10, round(clients * self.scale))
 
-    def server(self, peer: Peer) -> Server:
+    def server(self, peer: Peer, **environment: str) -> Server:
         """The peer's server, to be used as a context manager. Each workload has one of its own: none pays for the one
         before."""
-        return Server(peer, self.environment)
+        return Server(peer, self.environment | environment)
 
     def users(self, count: int) -> list[Client]:
         """So many clients, each a user of its own as far as there are enough."""
@@ -63,11 +67,22 @@ class Workload:
     best_by: str = "deliveries_per_second"
 
 
-def measure(generator: Load, server: Server, traffic: Traffic, seconds: float) -> dict[str, float]:
-    """Publish, let it settle in, and count. The figures."""
+def measure(
+    generator: Load,
+    server: Server,
+    traffic: Traffic,
+    seconds: float,
+    *,
+    publisher: Server | None = None,
+    first: str = "",
+) -> dict[str, float]:
+    """Publish (on the server itself, unless there is another), let it settle in, tell the load generator `first`, and
+    count. The figures."""
     lead_seconds = seconds * LEAD_SHARE
-    server.publish(traffic, lead_seconds + seconds)
+    (publisher or server).publish(traffic, lead_seconds + seconds)
     generator.tell(f"measure {lead_seconds}")
+    if first:
+        generator.tell(first)
     server_before, load_before = server.cpu_seconds, generator.cpu_seconds
     answer = generator.tell(f"measure {seconds}")
     used = server.cpu_seconds - server_before
@@ -107,5 +122,5 @@ def ladder(generator: Load, server: Server, traffic: Traffic, seconds: float) ->
 def settle(generator: Load) -> None:
     """Let what a saturated server still holds come, so that it does not count for the next step."""
     for _ in range(SETTLE_TRIES):
-        if generator.tell("measure 0.5")["deliveries"] == 0:
+        if generator.tell(f"measure {SETTLE_SECONDS}")["deliveries"] == 0:
             return
