@@ -11,11 +11,14 @@ Every key expires. The meta key outlives the history, so that positions stay com
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
 from realtime.topic import Kind, Retention
 
 META_MARGIN_MS = 10_000
+MAX_KNOWN_KEYS = 20_000
 
 # Refusals that the scripts make themselves; redis-py hands them over as the text of a ResponseError.
 WRONG_KIND = "SHAREWISE-KIND"
@@ -113,7 +116,7 @@ class Keys(msgspec.Struct, frozen=True):
     meta: str
     data: str
     publisher: str
-    idempotency: str
+    idempotency_prefix: str
     channel: str
 
 
@@ -122,15 +125,16 @@ class Names:
 
     def __init__(self, prefix: str, database: int) -> None:
         self._prefix = prefix
+        self.keys = lru_cache(MAX_KNOWN_KEYS)(self._keys)  # making them took longer than packing a publication
         self._channel_prefix = f"{prefix}.{database}:{{"
 
-    def keys(self, name: str, kind: Kind, publisher: str, idempotency_key: str | None = None) -> Keys:
+    def _keys(self, name: str, kind: Kind, publisher: str) -> Keys:
         base = f"{self._prefix}:{{{name}}}:"
         return Keys(
             meta=f"{base}meta",
             data=base + kind.value,
             publisher=f"{base}from:{publisher}",
-            idempotency=f"{base}once:{idempotency_key or ''}",
+            idempotency_prefix=f"{base}once:",
             channel=self.channel(name),
         )
 

@@ -86,6 +86,7 @@ class Sender:
         self._names = names
         self._queue = queue
         self._process_id = process_id
+        self._publisher = process_id.encode()
         self._retention = retention
         self._new_epoch = new_epoch
         self._on_stored = on_stored
@@ -165,35 +166,36 @@ class Sender:
             self._client = self._servers.sync_client()
         if not self._script:
             self._script = self._client.script_load(scripts.PUBLISH)
-        pipeline = self._client.pipeline(transaction=False) if self._servers.is_plain else self._client.pipeline()
+        epoch = self._new_epoch()
         before: dict[str, int] = {}
-        for entry in batch:
-            self._add(pipeline, entry, before.get(entry.topic.name, 0))
+        commands = []
+        for index, entry in enumerate(batch):
+            # What would be an entry's epoch is its own and this attempt's: no two logs, one after the other, share it.
+            commands.append(self._command(entry, before.get(entry.topic.name, 0), f"{epoch}{index:x}"))
             if entry.draft is not None:
                 before[entry.topic.name] = entry.number
-        return list(pipeline.execute(raise_on_error=False))
+        return self._servers.execute(self._client, commands)
 
-    def _add(self, pipeline: Any, entry: Entry, before: int) -> None:
+    def _command(self, entry: Entry, before: int, epoch_if_new: str) -> tuple[str | bytes | int, ...]:
         topic, draft = entry.topic, entry.draft
-        idempotency_key = draft.idempotency_key if draft else None
-        keys = self._names.keys(topic.name, topic.kind, self._process_id, idempotency_key)
+        keys = self._names.keys(topic.name, topic.kind, self._process_id)
         if draft is None:
-            pipeline.hdel(keys.data, entry.key)
-            return
+            return ("HDEL", keys.data, entry.key or "")
+        idempotency_key = draft.idempotency_key
         retention = self._retention(topic.name)
-        pipeline.execute_command(  # `evalsha` itself is not offered in a Cluster's pipeline
+        return (
             "EVALSHA",
             self._script,
             4,
             keys.meta,
             keys.data,
             keys.publisher,
-            keys.idempotency,
+            keys.idempotency_prefix + (idempotency_key or ""),
             topic.kind.value,
-            self._new_epoch(),
+            epoch_if_new,
             entry.number,
             before,
-            codec.tail(draft, self._process_id.encode(), entry.number),
+            codec.tail(draft, self._publisher, entry.number),
             draft.key or "",
             keys.channel,
             self._servers.publish_command,

@@ -30,11 +30,8 @@ class Entry(msgspec.Struct, eq=False):
     topic: Topic
     draft: Draft | None
     key: str | None
+    size_bytes: int
     confirmed: Confirmed | None = None
-
-    @property
-    def size_bytes(self) -> int:
-        return OVERHEAD_BYTES + (len(self.draft.body) if self.draft else 0)
 
 
 class SendQueue:
@@ -78,7 +75,8 @@ class SendQueue:
             return entry
 
     def _add(self, topic: Topic, draft: Draft | None, key: str | None, confirmed: Confirmed | None) -> Entry | None:
-        entry = Entry(self._last_number + 1, topic, draft, key, confirmed)
+        size_bytes = OVERHEAD_BYTES + (len(draft.body) if draft else 0)
+        entry = Entry(self._last_number + 1, topic, draft, key, size_bytes, confirmed)
         while self._is_full(entry) and self._states:
             self._drop_oldest_state()
         if self._is_full(entry):
