@@ -248,6 +248,7 @@ class Connection:
 
     def send_frame(self, frame: Frame) -> None:
         """Send a message that was encoded before, in its turn."""
+        self._hub.hand_over(self)
         if self.closed_with is not None:
             return
         self._quiet_seconds = 0.0

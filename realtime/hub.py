@@ -3,13 +3,19 @@
 What comes while nothing is going on goes out at once, and opens a window; what comes within the window goes out at its
 end, in one write per connection, whatever its topics. Windows widen as the loop falls behind: then each write carries
 more, and a delivery costs less.
+
+A pass over thousands of connections is written in slices. Between them the loop serves others, what came meanwhile
+for a few goes out, and what came for many joins the mail of each: of those whose turn is still to come in this pass,
+or else of the next. Nothing else is said to a connection that has mail: first `hand_over`, because whatever is said
+may tell how far the connection has got.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Protocol
 
 from realtime.brokers.base import Broker
@@ -25,6 +31,8 @@ log = logging.getLogger(__name__)
 DEFAULT_WINDOW_SECONDS = 0.005
 MAX_WINDOW_SECONDS = 0.025
 TICK_SECONDS = 1.0
+SLICE = 1_024  # connections that are written to in one turn of the loop: eight milliseconds
+FEW = 8  # who has so few listeners does not wait for the end of a pass
 
 
 class Subscriber(Protocol):
@@ -81,6 +89,12 @@ class Hub:
         self._window_due: float | None = None  # None: no window is open
         self._channels: dict[str, _Channel] = {}
         self._dirty: dict[_Channel, None] = {}  # those with something pending
+        self._mail: dict[Subscriber, list[PublicationBatch]] = {}  # taken, and not yet written
+        self._round: Iterator[Subscriber] = iter(())  # whose turn is to come in the pass that is under way
+        self._joined_parts: list[PublicationBatch] = []
+        self._joined = JoinedBatch(())
+        self._pass_due = 0.0
+        self._pass_is_under_way = False
         self._by_user: defaultdict[str, set[Subscriber]] = defaultdict(set)
         self._ticker: TimerHandle | None = None
         self._delivered = self._delivered_bytes = 0  # of this pass
@@ -141,11 +155,12 @@ class Hub:
         channel = self._channels[topic.name]
         if channel.joining.pop(subscriber, None) is None:
             return  # it left while it joined
-        self._flush(channel)
+        self._post(channel)
         channel.live[subscriber] = None
 
     def leave(self, subscriber: Subscriber, topics: Iterable[Topic]) -> None:
         """End subscriptions; topics that nobody here listens to any more are released."""
+        self.hand_over(subscriber)
         for topic in topics:
             channel = self._channels.get(topic.name)
             if channel is None:
@@ -179,9 +194,8 @@ class Hub:
                 self._keep_for_joining(channel, publication)
             channel.pending.append(publication)
             self._dirty[channel] = None
-        if self._dirty and self._window_due is None:
-            self._flush_all()
-            self._open_window(self._min_window_seconds)
+        if self._dirty and self._window_due is None and not self._pass_is_under_way:
+            self._begin_pass(self._clock.monotonic())
 
     def _keep_for_joining(self, channel: _Channel, publication: Publication) -> None:
         for subscriber, join in list(channel.joining.items()):
@@ -194,7 +208,7 @@ class Hub:
         channel = self._channels.get(topic.name)
         if channel is None:
             return
-        self._flush(channel)
+        self._post(channel)
         channel.position = position
         for subscriber in list(channel.live):
             subscriber.moved(topic, position)
@@ -211,48 +225,75 @@ class Hub:
         for subscriber in [*channel.live, *told]:
             subscriber.position_lost(topic)
 
-    def _open_window(self, seconds: float) -> None:
-        self._window_due = self._clock.monotonic() + seconds
-        self._clock.call_later(seconds, self._window_over)
-
     def _window_over(self) -> None:
         due, self._window_due = self._window_due, None
-        if not self._dirty or due is None:
-            return
-        self._flush_all()
-        behind_seconds = self._clock.monotonic() - due  # how late this was, and how long it took to write
-        longest = max(MAX_WINDOW_SECONDS, self._min_window_seconds)
-        self._open_window(min(max(self._min_window_seconds, behind_seconds), longest))
+        if due is not None and (self._dirty or self._mail):
+            self._begin_pass(due)
 
-    def _flush_all(self) -> None:
-        """Everything pending, in one write per connection. The topics with the fewest listeners come first: they cost
-        little, and need not wait for the large ones."""
-        channels = sorted(self._dirty, key=lambda channel: len(channel.live))
-        self._dirty.clear()
-        if len(channels) == 1:
-            self._flush(channels[0])
-            return
-        mail: dict[Subscriber, list[PublicationBatch]] = {}
-        for channel in channels:
-            batch = self._take(channel)
-            if batch is None:
-                continue
-            for subscriber in channel.live:
-                batches = mail.get(subscriber)
-                if batches is None:
-                    mail[subscriber] = [batch]
-                else:
-                    batches.append(batch)
-        for subscriber, batches in mail.items():
-            self._deliver(subscriber, batches[0] if len(batches) == 1 else JoinedBatch(batches))
-        self._report()
+    def _begin_pass(self, due: float) -> None:
+        self._pass_due, self._pass_is_under_way = due, True
+        self._collect()
+        self._round = iter(list(self._mail))
+        self._go_on()
 
-    def _flush(self, channel: _Channel) -> None:
+    def _collect(self) -> None:
+        """Put everything pending into the mail. The topics with the fewest listeners come first: they cost little, and
+        need not wait for the large ones."""
+        for channel in sorted(self._dirty, key=lambda channel: len(channel.live)):
+            self._post(channel)
+        self._metrics.delivered(self._delivered, self._delivered_bytes)  # a counter costs as much as a frame
+        self._delivered = self._delivered_bytes = 0
+
+    def _post(self, channel: _Channel) -> None:
+        """Put what is pending on a channel into the mail of those who listen."""
+        self._dirty.pop(channel, None)
         batch = self._take(channel)
-        if batch is not None:
+        if batch is None:
+            return
+        mail = self._mail
+        for subscriber in channel.live:
+            batches = mail.get(subscriber)
+            if batches is None:
+                mail[subscriber] = [batch]
+            else:
+                batches.append(batch)
+
+    def _go_on(self) -> None:
+        """Write the next slice; after the last, open a window, as long as this pass began late and took to write."""
+        turns = list(islice(self._round, SLICE))
+        for subscriber in turns:
+            self.hand_over(subscriber)
+        if len(turns) == SLICE:
+            self._clock.call_later(0.0, self._next_slice)
+            return
+        self._pass_is_under_way = False
+        self._joined_parts, self._joined = [], JoinedBatch(())
+        now = self._clock.monotonic()
+        longest = max(MAX_WINDOW_SECONDS, self._min_window_seconds)
+        seconds = min(max(self._min_window_seconds, now - self._pass_due), longest)
+        self._window_due = now + seconds
+        self._clock.call_later(seconds, self._window_over)
+
+    def _next_slice(self) -> None:
+        few = [channel for channel in self._dirty if len(channel.live) <= FEW]
+        for channel in few[:SLICE]:
+            self._post(channel)
             for subscriber in list(channel.live):
-                self._deliver(subscriber, batch)
-            self._report()
+                self.hand_over(subscriber)
+        self._collect()
+        self._go_on()
+
+    def hand_over(self, subscriber: Subscriber) -> None:
+        """Deliver this connection's mail."""
+        batches = self._mail.pop(subscriber, None)
+        if batches is None:
+            return
+        if len(batches) == 1:
+            self._deliver(subscriber, batches[0])
+            return
+        if batches != self._joined_parts:  # those that follow the same topics have the same mail
+            self._joined_parts, self._joined = batches, JoinedBatch(batches)
+        self._deliver(subscriber, self._joined)
 
     @staticmethod
     def _deliver(subscriber: Subscriber, batch: PublicationBatch) -> None:
@@ -282,8 +323,3 @@ class Hub:
         self._delivered += len(publications) * listeners
         self._delivered_bytes += batch.size_bytes * listeners
         return batch
-
-    def _report(self) -> None:
-        """Once per pass rather than once per topic: a counter costs as much as a frame."""
-        self._metrics.delivered(self._delivered, self._delivered_bytes)
-        self._delivered = self._delivered_bytes = 0

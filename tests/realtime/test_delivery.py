@@ -3,9 +3,11 @@ reordered on a log, and a state ends at its latest values."""
 
 import asyncio
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from realtime import hub
 from realtime.limits import Limits
 from realtime.publication import Position
 
@@ -18,7 +20,7 @@ steps = st.lists(
     st.one_of(
         st.tuples(st.just("publish"), st.sampled_from([0, 1]), st.integers(1, 30)),
         st.tuples(st.just("state"), st.sampled_from(["k1", "k2"]), st.integers(1, 5)),
-        st.tuples(st.just("advance"), st.sampled_from([0.001, 0.005, 1.0]), st.just(0)),
+        st.tuples(st.just("advance"), st.sampled_from([0.0, 0.001, 0.005, 1.0, 25.0]), st.just(0)),
         st.tuples(st.just("stall"), st.just(0), st.just(0)),
         st.tuples(st.just("unstall"), st.just(0), st.just(0)),
         st.tuples(st.just("reconnect"), st.booleans(), st.just(0)),
@@ -48,7 +50,10 @@ class Client:
             for s in message.get("subscriptions", ()):
                 if "epoch" in s and s["topic"] not in self.since:
                     self.since[s["topic"]] = Position(s["epoch"], s["offset"])
-            if message["type"] == "item" and "offset" in message:
+            if message["type"] == "heartbeat":  # says how far this client has got
+                for name, offset in message["offsets"].items():
+                    self.since[name] = Position(self.since[name].epoch, offset)
+            elif message["type"] == "item" and "offset" in message:
                 self.logs[message["topic"]].append(message["value"])
                 self.since[message["topic"]] = Position(self.since[message["topic"]].epoch, message["offset"])
             elif message["type"] == "item":
@@ -63,8 +68,9 @@ class Client:
 
 async def run(script):
     house = House(Limits(outbox_bytes=2_000))
-    client = Client(house)
-    await client.connect()
+    client, *others = clients = [Client(house) for _ in range(3)]
+    for each in clients:
+        await each.connect()
     published = {topic.name: [] for topic in LOGS}
     latest = {}
     count = 0
@@ -100,12 +106,19 @@ async def run(script):
     if client.transport.closed:
         await client.drop()
         await client.connect()
-    await client.read_all()
-    assert client.logs == published
-    assert client.state == latest
+    for each in (client, *others):
+        await each.read_all()
+        assert each.logs == published
+        assert each.state == latest
 
 
-@settings(max_examples=150, deadline=None)
-@given(steps)
-def test_what_was_published_is_what_was_received(script):
-    asyncio.run(run(script))
+@pytest.mark.parametrize("at_once", [1, hub.SLICE])
+def test_what_was_published_is_what_was_received(monkeypatch, at_once):
+    monkeypatch.setattr(hub, "SLICE", at_once)
+
+    @settings(max_examples=150, deadline=None)
+    @given(steps)
+    def check(script):
+        asyncio.run(run(script))
+
+    check()

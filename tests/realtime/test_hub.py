@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from realtime import hub
 from realtime.close import INTERNAL_ERROR
 from realtime.errors import TooManyConnections
 from realtime.hub import DEFAULT_WINDOW_SECONDS, MAX_WINDOW_SECONDS
@@ -210,3 +211,77 @@ async def test_a_connection_that_cannot_be_delivered_to_is_closed_and_costs_the_
     house.clock.advance(1)
     assert offsets(transport) == [1, 2, 3]
     assert broken.closed_with == INTERNAL_ERROR.code
+
+
+@pytest.fixture
+async def crowd(house, monkeypatch):
+    """Nine who follow a topic, written to three at a time; and who of them has got how much."""
+    monkeypatch.setattr(hub, "SLICE", 3)
+    monkeypatch.setattr(hub, "FEW", 2)
+    opened = [await house.open(log_topic("crowd"), user_id=str(n)) for n in range(9)]
+
+    def got():
+        return [len(transport.of_type("item")) for _, transport in opened]
+
+    return opened, got
+
+
+async def test_a_pass_over_many_leaves_the_loop_to_others_after_each_slice(house, crowd):
+    _, got = crowd
+    house.broker.publish_soon(draft(log_topic("crowd"), 1))
+    assert got() == [1, 1, 1, 0, 0, 0, 0, 0, 0]
+    house.broker.publish_soon(draft(log_topic("crowd"), 2))
+    house.clock.advance(0)
+    assert got() == [1, 1, 1, 2, 2, 2, 2, 2, 2], "what came meanwhile goes with what was not written yet"
+    house.clock.advance(DEFAULT_WINDOW_SECONDS)
+    assert got() == [2] * 9
+
+
+async def test_what_is_for_a_few_does_not_wait_for_the_end_of_a_pass_over_many(house, crowd):
+    opened, got = crowd
+    last, its = opened[8]
+    await last.subscribe([log_topic("own")])
+    its.batches.clear()
+    turns = []
+    later = house.clock.call_later
+    house.clock.call_later = lambda seconds, call: turns.append(call) if seconds == 0 else later(seconds, call)
+    house.broker.publish_soon(draft(log_topic("crowd"), "for all"))
+    house.broker.publish_soon(draft(log_topic("own"), "for one"))
+    assert its.messages == []
+    turns.pop()()
+    assert [message["value"] for message in its.of_type("item")] == ["for all", "for one"], "in the order of publishing"
+    assert got()[:8] == [1, 1, 1, 1, 1, 1, 0, 0]
+
+
+async def test_nothing_is_said_to_a_connection_before_it_has_what_the_pass_holds_for_it(house, crowd):
+    opened, _ = crowd
+    house.broker.publish_soon(draft(log_topic("crowd"), 1))
+    for connection, transport in opened[3:]:
+        assert transport.of_type("item") == []
+        await connection.receive('{"type":"ping"}', None)
+        assert [m["type"] for m in transport.messages][-2:] == ["item", "pong"]
+
+
+async def test_who_unsubscribes_in_the_middle_of_a_pass_gets_it_first_and_nothing_after(house, crowd):
+    opened, _ = crowd
+    house.broker.publish_soon(draft(log_topic("crowd"), 1))
+    leaver, transport = opened[8]
+    leaver.unsubscribe([log_topic("crowd")])
+    assert offsets(transport) == [1]
+    house.broker.publish_soon(draft(log_topic("crowd"), 2))
+    house.clock.advance(1)
+    assert offsets(transport) == [1]
+
+
+async def test_who_joins_or_goes_in_the_middle_of_a_pass_disturbs_nobody(house, crowd):
+    opened, got = crowd
+    house.broker.publish_soon(draft(log_topic("crowd"), 1))
+    for connection, _ in opened[4:]:
+        connection.ended(1001)
+    _, newcomer = await house.open(log_topic("crowd"), user_id="new")
+    house.broker.publish_soon(draft(log_topic("crowd"), 2))
+    house.clock.advance(1)
+    assert got() == [2, 2, 2, 2, 0, 0, 0, 0, 0]
+    assert offsets(newcomer) == [2]
+    house.broker.publish_soon(draft(log_topic("crowd"), 3))
+    assert got()[:4] == [3, 3, 3, 2]
