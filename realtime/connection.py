@@ -137,6 +137,8 @@ class Connection:
 
     def close(self, close: CloseCode, reason: str | None = None) -> None:
         """Close with a code of `realtime.close`. What waits is still sent, but not to a slow consumer."""
+        if close not in (SLOW_CONSUMER, POSITION_LOST):
+            self._hub.hand_over(self)
         if self.closed_with is not None:
             return
         self.closed_with = close.code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -21,8 +22,13 @@ class Background:
 
     def ensure_running(self) -> None:
         loop = asyncio.get_running_loop()
-        if self._task is None or self._task.done() or self._task.get_loop() is not loop:
-            self._task = loop.create_task(every(self._pause_seconds, self._call))
+        task = self._task
+        if task is not None and not task.done():
+            if task.get_loop() is loop:
+                return
+            with contextlib.suppress(RuntimeError):  # that loop is closed
+                task.get_loop().call_soon_threadsafe(task.cancel)
+        self._task = loop.create_task(every(self._pause_seconds, self._call))
 
     async def stop(self) -> bool:
         """End it. Whether it ran on this loop."""

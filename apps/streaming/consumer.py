@@ -181,6 +181,7 @@ class _Session:
         outcome = await getattr(self._stream, f"on_{type_of(command)}")(command)
         if isinstance(outcome, Subscribe):
             await self.connection.subscribe(outcome.topics, command.request_id)
+            self._stream.subscribed(outcome.topics)
         elif isinstance(outcome, Unsubscribe):
             self.connection.unsubscribe(outcome.topics)
             cancelled = SubscriptionCancelled(

@@ -14,8 +14,8 @@ VALUES_PER_QUERY = 100  # SQLite joins at most 500 selects, and planning them ta
 
 
 def latest_of_each(rows: QuerySet[Row], field: str, values: Collection[Any], limit: int) -> Iterator[Row]:
-    """Of each of these values of `field`, the first `limit` of `rows` in their order. With an index on the field and
-    the order the database reads no more than it returns, which a window function would not achieve."""
+    """Of each of these values of `field`, the first `limit` of `rows`; all of them in no particular order. With an
+    index on the field and the order the database reads no more than it returns, unlike with a window function."""
     if not values:
         return
     connection = connections[rows.db]

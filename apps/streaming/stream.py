@@ -71,6 +71,9 @@ class Stream(ABC):
         """The topic of this name, when a connection to this stream may subscribe to it; else None."""
         return next((topic for topic in await self.topics() if topic.name == name), None)
 
+    def subscribed(self, topics: Sequence[Topic]) -> None:
+        """The connection follows these topics too, from now on: a `Subscribe` was carried out."""
+
     @abstractmethod
     async def snapshot(self, topics: Sequence[Topic]) -> Sequence[ServerMessage]:
         """The full state of these topics."""

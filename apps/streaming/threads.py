@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from collections import defaultdict, deque
 from collections.abc import Callable, Coroutine, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,9 @@ from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 from channels.db import database_sync_to_async
-from django.db import close_old_connections
+from django.db import InterfaceError, OperationalError, close_old_connections
+
+log = logging.getLogger(__name__)
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -39,9 +42,12 @@ async def in_database(call: Callable[Arguments, Result], *args: Arguments.args, 
 async def in_database_together(answer_all: Answers[Question, Result], question: Question) -> Result | None:
     """What `answer_all` says to the question, or None when it says nothing. Whoever asks the same function at the same
     moment shares a call, and the same question one answer: a thousand clients that come back cost a few queries.
-    `answer_all` is called in the thread for database work."""
+    `answer_all` is called in the thread for database work. What it raises for one question concerns nobody else."""
     answers = await asyncio.shield(_Trips.of_this_loop().add_question(answer_all, question))
-    return answers.get(question)
+    answer = answers.get(question)
+    if isinstance(answer, _Refused):
+        raise answer.error
+    return answer
 
 
 class _Trips:
@@ -85,7 +91,7 @@ class _Trips:
     async def _travel(self) -> None:
         questions = 0
         while self._waiting:
-            if questions > CROWD:
+            if questions > CROWD and len(self._waiting) < MAX_CALLS_PER_TRIP:
                 await asyncio.sleep(CROWD_SECONDS)
             self._shared.clear()
             trip = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_CALLS_PER_TRIP))]
@@ -93,7 +99,7 @@ class _Trips:
             questions = sum([len(call.questions) if isinstance(call, _SharedCall) else 1 for call, _ in asked])
             try:
                 outcomes = await database_sync_to_async(_make)([call for call, _ in asked])
-            except RuntimeError as error:  # the process ends, and its threads have
+            except Exception as error:  # noqa: BLE001 - raised where it was asked for: nobody must wait for ever
                 outcomes = [(None, error)] * len(asked)
             for (_, answer), (result, failure) in zip(asked, outcomes, strict=True):
                 if answer.done():
@@ -114,7 +120,29 @@ class _SharedCall:
         self.questions: dict[Hashable, None] = {}
 
     def __call__(self) -> Mapping[Any, Any]:
-        return self._answer_all(list(self.questions))
+        questions = list(self.questions)
+        try:
+            return self._answer_all(questions)
+        except (OperationalError, InterfaceError):
+            raise  # the database is away, for everybody
+        except Exception:
+            if len(questions) == 1:
+                raise
+            log.exception("a question among %d could not be answered; they are asked one by one", len(questions))
+        return {question: self._answer_alone(question) for question in questions}
+
+    def _answer_alone(self, question: Hashable) -> Any:
+        try:
+            return self._answer_all([question]).get(question)
+        except Exception as error:  # noqa: BLE001 - raised where it was asked for
+            return _Refused(error)
+
+
+class _Refused:
+    """Stands for the answer to a question that cannot be asked."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
 
 
 def _make(calls: list[Callable[[], Any]]) -> list[tuple[Any, Exception | None]]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date
+from functools import reduce
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, or_
 from uuid import UUID
 
 import msgspec
 import numpy as np
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from apps.streaming.latest import latest_of_each
@@ -23,6 +25,7 @@ from engines.options.chain import RATE
 from engines.trading.book import Book, Position
 
 RECENT = 50
+MAX_READ_TOGETHER = 500  # users and symbols, of each of which fifty rows may be read
 
 
 # Instruments and watchlists
@@ -82,10 +85,11 @@ class SignalsWanted(msgspec.Struct, frozen=True):
 
 
 def recent_signals(asked: Collection[SignalsWanted]) -> dict[SignalsWanted, list[messages.Signal]]:
-    """The latest signals that each asks for, newest first. Few queries, however many ask; none of them reads more than
-    is kept of a symbol or a user here."""
+    """The latest signals that each asks for, newest first. Where many ask for much the same, few queries."""
     user_ids = {wanted.user_id for wanted in asked if wanted.user_id is not None}
     symbols = {symbol for wanted in asked for symbol in wanted.symbols}
+    if len(asked) == 1 or len(user_ids) + len(symbols) > MAX_READ_TOGETHER:
+        return {wanted: _recent_signals(wanted) for wanted in asked}
     of_user, of_symbol = defaultdict(list), defaultdict(list)
     for row in latest_of_each(models.Signal.objects.all(), "user_id", user_ids, RECENT):
         of_user[str(row.user_id)].append(row)
@@ -97,6 +101,14 @@ def recent_signals(asked: Collection[SignalsWanted]) -> dict[SignalsWanted, list
         newest = sorted(rows, key=attrgetter("created_at"), reverse=True)[:RECENT]
         found[wanted] = [present.signal(row) for row in newest]
     return found
+
+
+def _recent_signals(wanted: SignalsWanted) -> list[messages.Signal]:
+    either = [Q(user=None, symbol__in=wanted.symbols)] if wanted.symbols else []
+    if wanted.user_id is not None:
+        either.append(Q(user_id=wanted.user_id))
+    rows = models.Signal.objects.filter(reduce(or_, either))[:RECENT] if either else ()
+    return [present.signal(row) for row in rows]
 
 
 # Accounts

@@ -49,8 +49,10 @@ class SignalsStream(Stream):
     async def on_subscribe_symbol(self, command: wire.SubscribeSymbol) -> Outcome:
         if not await in_database_together(services.are_known, command.symbol):
             raise CommandFailed("unknown_symbol", f"Unknown symbol {command.symbol!r}")
-        self._followed.add(command.symbol)
         return Subscribe((addresses.symbol_signals(command.symbol),))
+
+    def subscribed(self, topics: Sequence[Topic]) -> None:
+        self._followed.update(symbol for topic in topics if (symbol := addresses.symbol_of(topic.name)) is not None)
 
     async def on_unsubscribe_symbol(self, command: wire.UnsubscribeSymbol) -> Outcome:
         self._followed.discard(command.symbol)

@@ -74,4 +74,5 @@ def _symbol(topic_name: str, prefix: str) -> str | None:
     if not topic_name.startswith(prefix):
         return None
     token = topic_name.removeprefix(prefix)
-    return re.sub(r"_([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), token)
+    symbol = re.sub(r"_([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), token)
+    return symbol if symbol.isprintable() else None

@@ -149,9 +149,7 @@ class RawFrameProtocol(WebSocketsSansIOProtocol):
         self.request.headers.clear()
         self.response.headers.clear()
         del self.request, self.response
-        # uvicorn's HTTP protocol and its parser hold each other, and would stay until Python looks for such pairs.
-        self._http.parser = None
-        del self._http
+        self._let_http_go()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -215,11 +213,18 @@ class RawFrameProtocol(WebSocketsSansIOProtocol):
             # uvicorn would say 1005, as of a close frame that gives no code.
             self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
         super().connection_lost(exc)
-        self.conn.parser.close()  # as above: a generator that holds its owner
+        self._let_http_go()
+        self.conn.parser.close()  # likewise a generator that holds its owner
         if self.raw is not None:
             self.raw.lost()
             self.raw = None
             del self.scope["extensions"][EXTENSION]
+
+    def _let_http_go(self) -> None:
+        """uvicorn's HTTP protocol and its parser hold each other, and would stay until Python looks for such pairs."""
+        http, self._http = self._http, None
+        if http is not None:
+            http.parser = None
 
     def read_on(self) -> None:
         """Read though a command waits."""

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from realtime import hub
-from realtime.close import INTERNAL_ERROR
+from realtime.close import INTERNAL_ERROR, POSITION_LOST
 from realtime.errors import TooManyConnections
 from realtime.hub import DEFAULT_WINDOW_SECONDS, MAX_WINDOW_SECONDS
 from realtime.publication import Position, Publication
@@ -200,6 +200,44 @@ async def test_a_topic_of_one_is_written_before_a_topic_of_many(house):
     house.broker.publish_soon(draft(log_topic("alone"), 1))
     house.clock.advance(DEFAULT_WINDOW_SECONDS)
     assert order == ["alone"] + ["crowd"] * 10
+
+
+async def test_a_connection_that_can_neither_be_delivered_to_nor_closed_silences_nobody(house, monkeypatch):
+    broken, _ = await house.open(log_topic(), user_id="broken")
+    _, transport = await house.open(log_topic(), user_id="whole")
+    monkeypatch.setattr(broken, "deliver", lambda batch: 1 // 0)
+    monkeypatch.setattr(broken, "failed", lambda: 1 // 0)
+    for n in range(3):
+        house.broker.publish_soon(draft(log_topic(), n))
+        house.clock.advance(1)
+    assert offsets(transport) == [1, 2, 3]
+
+
+async def test_what_cannot_be_made_a_frame_sends_its_listeners_away_and_silences_nobody_else(house, monkeypatch):
+    lost, _ = await house.open(log_topic("bad"), user_id="lost")
+    _, transport = await house.open(log_topic("good"), user_id="whole")
+    monkeypatch.setattr(hub, "PublicationBatch", lambda publications: 1 // 0)
+    house.broker.publish_soon(draft(log_topic("bad"), 1))
+    monkeypatch.undo()
+    house.clock.advance(1)
+    house.broker.publish_soon(draft(log_topic("good"), 1))
+    assert offsets(transport) == [1]
+    assert lost.closed_with == POSITION_LOST.code
+
+
+async def test_a_state_that_changes_during_a_pass_is_sent_once_in_the_next(house, crowd):
+    opened, _ = crowd
+    for connection, _ in opened:
+        await connection.subscribe([state_topic("price")])
+    house.clock.advance(1)
+    for _, transport in opened:
+        transport.batches.clear()
+    house.broker.publish_soon(draft(log_topic("crowd"), "begin"))
+    for n in range(5):
+        house.broker.publish_soon(draft(state_topic("price"), n))
+        house.clock.advance(0)
+    house.clock.advance(1)
+    assert [[m["value"] for m in transport.of_type("item")] for _, transport in opened] == [["begin", 4]] * 9
 
 
 async def test_a_connection_that_cannot_be_delivered_to_is_closed_and_costs_the_others_nothing(house, monkeypatch):

@@ -11,6 +11,8 @@ import pytest
 from redis import Redis
 
 from realtime.brokers.redis import RedisBroker
+from realtime.brokers.redis.sender import Outcome
+from realtime.brokers.redis.sendqueue import Entry
 from realtime.clock import SystemClock
 from realtime.errors import InvalidTopic
 from realtime.publication import Position
@@ -399,3 +401,17 @@ async def test_what_comes_after_a_hole_reaches_nobody_who_misses_what_was_in_it(
     await two.broker.publish(draft(log_topic(), "after"))
     await until(lambda: order[-1] == "after")
     assert order.index("lost") == 1
+
+
+async def test_a_state_whose_answer_got_lost_and_that_was_overwritten_keeps_nobody_from_redis(make, redis_server):
+    one = make(redis_server)
+    topic = state_topic()
+    await one.broker.subscribe(topic)
+    await one.broker.publish(draft(topic, "another", "other"))
+    listening = one.broker._listening
+    lost = draft(topic, "old", "k")
+    assert listening._feeds[topic.name].deliver_provisionally(1_000, lost) is not None
+    stored_before = Outcome(Entry(1_000, topic, lost, "k", 600))  # as Redis answers what it has under this number
+    listening._on_stored([stored_before], lambda: None)
+    history = await one.broker.read(topic)
+    assert values(history.publications) == ["another"], "read from Redis, and not what only this process knew"

@@ -25,7 +25,7 @@ from realtime.clock import Clock
 from realtime.errors import BrokerAway, InvalidTopic
 from realtime.metrics import Metrics
 from realtime.publication import Draft, History, Position, Publication
-from realtime.topic import Retention, Topic
+from realtime.topic import Kind, Retention, Topic
 
 log = logging.getLogger(__name__)
 
@@ -208,8 +208,13 @@ class Listening:
                 once = codec.once_of(entry.draft)
                 received = codec.Received(placed, outcome.ms, me, entry.number, once)
                 self._take(feed, feed.receive(received), publications)
-            elif outcome.error is not None or (position is not None and feed.has_reached(position)):
-                # Refused, or published before by somebody else; what was not yet heard is recognised when it is.
+            elif (
+                outcome.error is not None
+                or (position is not None and feed.has_reached(position))
+                or (position is None and entry.topic.kind is Kind.STATE)
+            ):
+                # Refused, published before by somebody else, or stored by an attempt whose answer got lost, and maybe
+                # overwritten since; what was not yet heard is recognised when it is.
                 feed.forget_provisional(entry.number)
         self._hand_over(publications)
         then()

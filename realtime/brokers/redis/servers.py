@@ -33,6 +33,7 @@ from realtime.errors import InvalidBrokerUrl
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 3.0
 POOL_CONNECTIONS = 8
+PIECE_BYTES = 65_536  # each is to be sent within ANSWER_SECONDS
 SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
 CLUSTER_SCHEMES = ("redis+cluster", "rediss+cluster")
 PLAIN_SCHEMES = ("redis", "rediss", "unix")
@@ -76,7 +77,8 @@ class Servers(abc.ABC):
         connection = client.connection_pool.get_connection()
         try:
             packed = b"".join([pack_command(cast("Any", command)) for command in commands])
-            connection.send_packed_command([packed], check_health=False)
+            pieces = [packed[start : start + PIECE_BYTES] for start in range(0, len(packed), PIECE_BYTES)]
+            connection.send_packed_command(pieces, check_health=False)
             return [_answer(connection) for _ in commands]
         finally:
             client.connection_pool.release(connection)
@@ -214,7 +216,7 @@ def connect(url: str) -> Servers:
 
 def _answer(connection: Any) -> Any:
     try:
-        return connection.read_response()
+        return connection.read_response(disconnect_on_error=True)  # not what a Sentinel's connection does by itself
     except ResponseError as error:
         return error
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 
 import pytest
+from django.db import OperationalError
 
 from apps.streaming import threads
 from apps.streaming.threads import MAX_CALLS_PER_TRIP, MAX_QUESTIONS_PER_CALL, in_database, in_database_together
@@ -117,12 +118,29 @@ async def test_a_question_that_comes_while_a_call_is_away_goes_with_the_next(tri
     assert library.asked == [[1], [2]]
 
 
-async def test_who_asks_together_fails_together_and_one_who_gives_up_takes_nothing_from_the_others(trips):
-    def refuse(numbers):
-        raise LookupError(numbers)
+async def test_a_question_that_cannot_be_asked_fails_alone(trips):
+    def inverse(numbers):
+        return {n: 1 / n for n in numbers}
 
-    outcomes = await asyncio.gather(*(in_database_together(refuse, n) for n in range(2)), return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes] == [LookupError] * 2
+    outcomes = await asyncio.gather(*(in_database_together(inverse, n) for n in (2, 0, 4)), return_exceptions=True)
+    assert [outcomes[0], type(outcomes[1]), outcomes[2]] == [0.5, ZeroDivisionError, 0.25]
+    with pytest.raises(ZeroDivisionError):
+        await in_database_together(inverse, 0)
+
+
+async def test_while_the_database_is_away_nobody_asks_one_by_one(trips):
+    asked = []
+
+    def away(numbers):
+        asked.append(numbers)
+        raise OperationalError("away")
+
+    outcomes = await asyncio.gather(*(in_database_together(away, n) for n in range(3)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [OperationalError] * 3
+    assert asked == [[0, 1, 2]]
+
+
+async def test_one_who_gives_up_takes_nothing_from_the_others(trips):
     squares = Library().squares
     impatient, patient = (asyncio.create_task(in_database_together(squares, 4)) for _ in range(2))
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""The same behaviour with raw frames, on plain uvicorn, and on Daphne; and a client that does not read."""
+"""The same behaviour with raw frames and on plain uvicorn; and a client that does not read."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import asyncio
 import gc
 import inspect
 import json
-import os
 import re
 import socket
-import subprocess
-import sys
 import threading
 import weakref
 from contextlib import ExitStack
@@ -407,51 +404,6 @@ async def test_a_server_that_shuts_down_during_a_handshake_writes_no_frames():
     assert sock.written.startswith(b"HTTP/1.1 500")
     for task in protocol.tasks:
         task.cancel()
-
-
-def test_daphne_serves_every_endpoint(user, other_user, transactional_db, instruments, tmp_path):
-    from django.db import connection
-
-    from apps.streaming.registry import streams
-    from tests.apps.ai_studio.test_streams import studio
-
-    ids = studio(user)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [Path(sys.executable).with_name("daphne"), "-p", str(port), "config.asgi:application"],
-        cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": f"sqlite:///{connection.settings_dict['NAME']}"},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        wait_until(lambda: _answers(port, process), "Daphne did not start")
-        token = tokens.log_in(user).access
-        for stream in streams():
-            path = stream.path
-            if "<" in path:
-                path = path[: path.index("<")] + ids[stream.name] + "/"
-            with StreamClient(f"ws://127.0.0.1:{port}/ws/{path}?token={token}") as client:
-                assert client.next()["type"] == "welcome"
-                assert client.next()["type"] in {m.__struct_config__.tag for m in stream.messages}
-                client.send_text("garbage")
-                client.until("error")
-        with StreamClient(f"ws://127.0.0.1:{port}/ws/trading/pnl/") as nobody:
-            assert nobody.close_code() == 4001
-    finally:
-        process.terminate()
-        _, log = process.communicate(timeout=10)
-    assert token not in log
-
-
-def _answers(port, process):
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        assert process.poll() is None, process.stderr.read()
-        return False
-    return True
 
 
 def test_raw_frames_rely_on_just_those_parts_of_uvicorn_and_websockets_that_the_docstring_lists():

@@ -3,10 +3,12 @@
 from decimal import Decimal
 from uuid import uuid4
 
+import msgspec
 import pytest
 from django.db import transaction
 from django.utils import timezone
 
+from apps.streaming.runtime import runtime
 from apps.trading import bookkeeping, models, services, websocket_utils
 from engines.trading.signals import SignalEvent
 
@@ -261,3 +263,15 @@ def test_held_options_outside_the_listed_strikes_count(transactional_db, account
     account.option_positions.create(strike=20_000, **held)
     option_board.publish({"NIFTY": 25_000.0}, {"NIFTY": 0.12}, datetime(2026, 1, 5, 10, 0, tzinfo=IST))
     assert services.portfolio_greeks(str(account.user_id)).delta == pytest.approx(65, rel=0.01)
+
+
+def test_a_refused_subscription_is_not_answered_for(server, user, instruments, monkeypatch):
+    limits = msgspec.structs.replace(runtime().limits, subscriptions_per_connection=1)
+    monkeypatch.setattr(runtime(), "limits", limits)
+    models.Signal.objects.create(
+        symbol="TCS", signal_type="BUY", confidence_score=0.5, entry_price=1, created_at=timezone.now()
+    )
+    with server.open("trading/signals/", user) as client:
+        client.until("recent_signals")
+        assert client.answer("subscribe_symbol", symbol="TCS")["error_code"] == "too_many_subscriptions"
+        assert client.answer("request_signals")["signals"] == []
