@@ -120,9 +120,9 @@ def test_the_load_generator_counts_each_delivery_of_each_client_once(bench, comp
         bench.server(peer) as server,
         bench.load(server, peer, bench.users(7), compressed=compressed) as generator,
     ):
-        server.publish(Traffic(1_000, strikes=12), 0.2)
-        answer = generator.tell("measure 1")
-    assert answer["deliveries"] == 7 * 200
+        server.publish(Traffic(20, strikes=12), 1)  # so slow that counting has begun when the first comes
+        answer = generator.tell("measure 2")
+    assert answer["deliveries"] == 7 * 20
     assert (answer["gaps"], answer["repeats"], answer["closed"]) == (0, 0, 0)
     assert (answer["bytes"] < answer["deliveries"] * 900) == bool(compressed)
 
