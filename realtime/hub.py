@@ -339,6 +339,7 @@ class Hub:
             batch = PublicationBatch(publications)
         except Exception:
             log.exception("publications on %s cannot be delivered; who follows it is told", channel.topic.name)
+            self._metrics.position_lost()
             self.on_lost(channel.topic)
             return None
         self._delivered += len(publications) * listeners

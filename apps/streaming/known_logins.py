@@ -55,7 +55,11 @@ class KnownLogins:
         good: set[str] = set()
         for start in range(0, len(asked), MAX_AT_ONCE):
             some = asked[start : start + MAX_AT_ONCE]
-            good |= (await self._good(some)).keys()
+            asked_monotonic = self._clock.monotonic()
+            found = await in_database(good_logins, some)
+            for family_id in some:
+                self._note(family_id, found.get(family_id), asked_monotonic)
+            good |= found.keys()
         return good & in_use
 
     def is_staff(self, family_id: str) -> bool:
@@ -67,13 +71,6 @@ class KnownLogins:
     def count(self) -> int:
         """How many logins are kept and asked about."""
         return len(self._known)
-
-    async def _good(self, family_ids: list[str]) -> dict[str, Login]:
-        asked_monotonic = self._clock.monotonic()
-        good = await in_database(good_logins, family_ids)
-        for family_id in family_ids:
-            self._note(family_id, good.get(family_id), asked_monotonic)
-        return good
 
     def _note(self, family_id: str, login: Login | None, asked_monotonic: float) -> None:
         known = self._known.get(family_id)

@@ -158,7 +158,8 @@ class Publisher:
     def _refused(self, count: int, what: str) -> None:
         self._metrics.refused(count)
         so_far = self.queue.refused
-        if so_far // REFUSALS_LOGGED_EVERY > (so_far - count) // REFUSALS_LOGGED_EVERY or so_far == count:
+        # Of every thousand the first, whether they come one by one or many in one call.
+        if (so_far - 1) // REFUSALS_LOGGED_EVERY > (so_far - count - 1) // REFUSALS_LOGGED_EVERY:
             log.error("Redis is away and the queue is full: %d publications %s", so_far, what)
 
 
