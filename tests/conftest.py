@@ -279,10 +279,12 @@ def in_loop(call: Callable[..., Any], *args: Any) -> Any:
 
 
 @pytest.fixture(scope="session")
-def live_server_session(django_db_setup) -> Iterator[LiveServer]:
-    server = LiveServer()
-    yield server
-    server.stop()
+def live_server_session(django_db_setup, django_db_blocker) -> Iterator[LiveServer]:
+    # It goes on between the tests that use it, and asks the database then, too.
+    with django_db_blocker.unblock():
+        server = LiveServer()
+        yield server
+        server.stop()
     from apps.streaming.runtime import runtime
 
     runtime().draining = False
