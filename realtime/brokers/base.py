@@ -68,6 +68,12 @@ class Broker(Protocol):
         For a state: the current value per key; `since` is not looked at."""
         ...
 
+    async def followed(self, topics: Sequence[Topic]) -> set[str]:
+        """The names of those topics that some process is subscribed to now: work for the others may be left undone.
+        Who subscribes or leaves shows within moments; a Cluster's slot that moves, within ten seconds. What cannot be
+        asked, as during an outage, counts as followed where this process itself subscribes to it."""
+        ...
+
     async def publish(self, draft: Draft) -> Position | None:
         """Append one publication and say where. A repeated idempotency key answers with the first's position.
         None: the broker is away, and keeps the publication until it is back. Raises `BrokerClosed`, and

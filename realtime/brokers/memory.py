@@ -90,6 +90,10 @@ class MemoryBroker:
             if log is not None:
                 log.subscribed = False
 
+    async def followed(self, topics: Sequence[Topic]) -> set[str]:
+        with self._lock:
+            return {topic.name for topic in topics if topic.name in self._logs and self._logs[topic.name].subscribed}
+
     async def read(self, topic: Topic, since: Position | None = None) -> History:
         history = self._read(topic, since)
         # What this history holds must not reach the hub after its reader has gone live.

@@ -45,6 +45,13 @@ class ShardedBroker:
     async def read(self, topic: Topic, since: Position | None = None) -> History:
         return await self.broker_of(topic.name).read(topic, since)
 
+    async def followed(self, topics: Sequence[Topic]) -> set[str]:
+        parts: defaultdict[str, list[Topic]] = defaultdict(list)
+        for topic in topics:
+            parts[self._name_of(topic.name)].append(topic)
+        answers = await asyncio.gather(*(self._brokers[name].followed(part) for name, part in parts.items()))
+        return set().union(*answers)
+
     async def publish(self, draft: Draft) -> Position | None:
         return await self.broker_of(draft.topic.name).publish(draft)
 

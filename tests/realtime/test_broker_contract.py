@@ -174,6 +174,23 @@ async def test_what_came_before_a_refused_draft_is_delivered(broker, received):
     assert values(received) == [1]
 
 
+async def test_a_topic_is_followed_while_some_process_is_subscribed(broker):
+    topics = [log_topic(f"user.{n}") for n in range(2_500)] + [state_topic("state")]
+    assert await broker.followed(topics) == await broker.followed([]) == set()
+    for topic in (topics[0], topics[1], topics[2_400], topics[-1]):
+        await broker.subscribe(topic)
+    assert await broker.followed(topics) == {"user.0", "user.1", "user.2400", "state"}
+    assert await broker.followed(topics[1:3]) == {"user.1"}
+    broker.unsubscribe(topics[0])
+    broker.unsubscribe(topics[-1])
+    broker.unsubscribe(topics[7])
+    async with asyncio.timeout(5):
+        while await broker.followed(topics) != {"user.1", "user.2400"}:
+            await asyncio.sleep(0)
+    await broker.publish(draft(topics[7], 1))
+    assert await broker.followed([topics[7]]) == set()
+
+
 async def test_a_closed_broker_refuses(broker):
     await broker.close()
     with pytest.raises(BrokerClosed):

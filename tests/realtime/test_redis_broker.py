@@ -76,6 +76,39 @@ async def test_one_subscription_per_topic_and_none_when_nobody_listens(make, red
     await until(lambda: redis_server.client().pubsub_numsub(channel) == [(channel, 0)])
 
 
+@pytest.mark.parametrize("kind", ["redis_server", "redis_sentinel", "redis_cluster"])
+async def test_what_another_process_follows_is_followed(make, kind, request):
+    server = request.getfixturevalue(kind)
+    one, two = make(server), make(server)
+    topics = [log_topic(f"t.{n}") for n in range(40)]  # on a Cluster, not all on one node
+    for topic in topics[:20]:
+        await two.broker.subscribe(topic)
+    assert await one.broker.followed(topics) == {topic.name for topic in topics[:20]}
+    await one.broker.subscribe(topics[0])
+    for topic in topics[:20]:
+        two.broker.unsubscribe(topic)
+    async with asyncio.timeout(5):
+        while await one.broker.followed(topics) != {"t.0"}:
+            await asyncio.sleep(0.01)
+
+
+async def test_during_an_outage_only_ones_own_are_followed(make, own_redis):
+    own_redis.start()
+    one, two = make(own_redis), make(own_redis)
+    mine, theirs = log_topic("mine"), log_topic("theirs")
+    await one.broker.subscribe(mine)
+    await two.broker.subscribe(theirs)
+    assert await one.broker.followed([mine, theirs]) == {"mine", "theirs"}
+    own_redis.stop()
+    async with asyncio.timeout(5):
+        while await one.broker.followed([mine, theirs]) != {"mine"}:
+            await asyncio.sleep(0.01)
+    own_redis.start()
+    async with asyncio.timeout(15):
+        while await one.broker.followed([mine, theirs]) != {"mine", "theirs"}:
+            await asyncio.sleep(0.01)
+
+
 async def test_publications_whose_message_got_lost_are_read_before_later_ones_are_delivered(make, redis_server):
     one, two = make(redis_server), make(redis_server)
     await one.broker.subscribe(log_topic())

@@ -75,6 +75,9 @@ class RedisBroker:
     async def read(self, topic: Topic, since: Position | None = None) -> History:
         return await self._attached().read(topic, since)
 
+    async def followed(self, topics: Sequence[Topic]) -> set[str]:
+        return await self._attached().followed(topics)
+
     # Publishing
 
     async def publish(self, draft: Draft) -> Position | None:

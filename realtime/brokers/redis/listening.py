@@ -14,6 +14,7 @@ from datetime import datetime
 
 from realtime.brokers.base import BrokerListener
 from realtime.brokers.redis import codec, scripts
+from realtime.brokers.redis.audience import Audience
 from realtime.brokers.redis.ears import Ears, Message
 from realtime.brokers.redis.feed import Delivery, ReadResult, TopicFeed
 from realtime.brokers.redis.publisher import Publisher, call_in, new_epoch
@@ -65,6 +66,7 @@ class Listening:
             on_deaf=self._on_deaf,
             on_trouble=functools.partial(self._on_trouble, "ears"),
         )
+        self._audience = Audience(servers, names, self._client)
         self._feeds: dict[str, TopicFeed] = {}
         self._ready: dict[str, asyncio.Future[None]] = {}
         self._behind: dict[str, None] = {}
@@ -115,6 +117,12 @@ class Listening:
                 if feed.has_reached(result.position):
                     return _history(result)
         return feed.local_view(since)
+
+    async def followed(self, topics: Sequence[Topic]) -> set[str]:
+        here = {topic.name for topic in topics if topic.name in self._feeds}
+        if self._cannot_be_asked:
+            return here
+        return here | await self._audience.followed([topic.name for topic in topics if topic.name not in here])
 
     @property
     def topic_count(self) -> int:

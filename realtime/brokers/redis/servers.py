@@ -24,7 +24,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisClusterException, ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -92,6 +92,15 @@ class Servers(abc.ABC):
     ) -> dict[str, str]:
         """Which endpoint carries the pub/sub of each channel."""
         return dict.fromkeys(channels, "")
+
+    async def subscriber_counts(
+        self,
+        client: Any,
+        endpoint: str,  # noqa: ARG002 - of `endpoints_of`, where there are several
+        channels: Sequence[str],
+    ) -> list[Any]:
+        """The channels, which an endpoint carries, each followed by how many subscribers it has there."""
+        return list(await client.execute_command("PUBSUB", "NUMSUB", *channels))
 
     @abc.abstractmethod
     def connection(self, client: Any, endpoint: str) -> AsyncConnection:
@@ -177,6 +186,12 @@ class ClusterServers(Servers):
     async def endpoints_of(self, client: Any, channels: Iterable[str], *, refresh: bool) -> dict[str, str]:
         await (client.nodes_manager.initialize() if refresh else client.initialize())
         return {channel: client.get_node_from_key(channel).name for channel in channels}
+
+    async def subscriber_counts(self, client: Any, endpoint: str, channels: Sequence[str]) -> list[Any]:
+        node = client.get_node(node_name=endpoint)
+        if node is None:
+            raise RedisClusterException(f"the node {endpoint} has left the cluster")
+        return list(await node.execute_command("PUBSUB", "SHARDNUMSUB", *channels))
 
     def connection(self, client: Any, endpoint: str) -> AsyncConnection:
         node = client.get_node(node_name=endpoint)
