@@ -43,6 +43,10 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper, f
     service_keys: tuple[Annotated[str, Meta(min_length=32)], ...] = ()
     log_level: str = "INFO"
 
+    kite_api_key: str | None = None
+    kite_access_token: str | None = None
+    headlines_path: str | None = None
+
     access_token_seconds: PositiveInt = 1_800
     refresh_token_seconds: PositiveInt = 1_209_600
 
@@ -64,7 +68,15 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper, f
 
 
 _LISTS = ("ALLOWED_HOSTS", "ALLOWED_ORIGINS", "SERVICE_KEYS")
-_SECRETS = ("SECRET_KEY", "SERVICE_KEYS", "REDIS_URL", "CELERY_BROKER_URL", "DATABASE_URL")
+_SECRETS = (
+    "SECRET_KEY",
+    "SERVICE_KEYS",
+    "REDIS_URL",
+    "CELERY_BROKER_URL",
+    "DATABASE_URL",
+    "KITE_API_KEY",
+    "KITE_ACCESS_TOKEN",
+)
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 

@@ -199,7 +199,8 @@ class BacktestResults(Payload, frozen=True, kw_only=True):
 
 
 class SystemStatus(Payload, frozen=True, kw_only=True):
-    """How the system is, and since when it is degraded. `host` and `connections` for staff only."""
+    """How the system is, and since when it is degraded. `feed_rejected`: bad quotes so far, by what was wrong with
+    them. `host` and `connections` for staff only."""
 
     status: Health
     broker: Text
@@ -208,6 +209,7 @@ class SystemStatus(Payload, frozen=True, kw_only=True):
     degraded_since: datetime | UnsetType = UNSET
     feed: Text | UnsetType = UNSET
     feed_age_seconds: Number | UnsetType | None = UNSET
+    feed_rejected: dict[str, Count] | UnsetType = UNSET
     host: dict[str, Number] | UnsetType = UNSET
     connections: dict[str, Count] | UnsetType = UNSET
 

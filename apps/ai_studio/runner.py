@@ -46,6 +46,8 @@ class StudioRunner:
     def __init__(self, market: MarketData) -> None:
         self._market = market
         self._bars: defaultdict[str, list[Bar]] = defaultdict(list)
+        self._listed = -1
+        self._symbols: frozenset[str] = frozenset()
         self._open: dict[tuple[object, str], models.Prediction] = {}
         self._monitors: defaultdict[object, PerformanceMonitor] = defaultdict(PerformanceMonitor)
         self._predicted: defaultdict[object, int] = defaultdict(int)
@@ -80,10 +82,19 @@ class StudioRunner:
 
     async def on_market(self, update: MarketUpdate) -> None:
         """Settle the predictions whose horizon these bars end, and predict on them."""
-        for bar in update.closed_bars:
+        bars = [bar for bar in update.closed_bars if bar.symbol in self._modelled()]
+        for bar in bars:
             self._keep(bar)
-        if update.closed_bars:
-            await in_engine_thread(self._predict)(update.closed_bars)
+        if bars:
+            await in_engine_thread(self._predict)(bars)
+
+    def _modelled(self) -> frozenset[str]:
+        """What models look at: shares and indices; of contracts there are hundreds, each for some weeks."""
+        feed = self._market.feed
+        if feed.listed != self._listed:
+            self._listed = feed.listed
+            self._symbols = frozenset(i.symbol for i in feed.instruments if i.kind in ("index", "equity"))
+        return self._symbols
 
     def _keep(self, bar: Bar) -> None:
         bars = self._bars[bar.symbol]

@@ -13,8 +13,6 @@ from apps.streaming.runtime import runtime
 from apps.streaming.threads import in_engine_thread
 from engines.market.data import MarketData
 
-STALE_FEED_SECONDS = 30.0
-
 
 async def publish() -> None:
     """Tell everybody who watches the system."""
@@ -27,7 +25,7 @@ async def status(*, detail: bool) -> messages.SystemStatus:
     report = await health_report()
     market = runtime().market
     age_seconds = market.quote_age_seconds if market else None
-    stale = age_seconds is not None and age_seconds > STALE_FEED_SECONDS and not (market and market.ended)
+    stale = market is not None and market.is_stale
     well = report["status"] == "ok" and not stale
     host = await sync_to_async(_host)(report["event_loop_lag_ms"]) if detail else UNSET
     return messages.SystemStatus(
@@ -38,6 +36,7 @@ async def status(*, detail: bool) -> messages.SystemStatus:
         database=report["database"],
         feed=_feed(market, stale=stale),
         feed_age_seconds=None if age_seconds is None else round(age_seconds, 2),
+        feed_rejected=dict(market.rejected) if market else UNSET,
         host=host,
         connections=report["connections"] if detail else UNSET,
     )

@@ -1,12 +1,12 @@
 from django.contrib import admin
 
-from apps.trading import models
+from apps.trading import controls, models
 
 
 @admin.register(models.Instrument)
 class InstrumentAdmin(admin.ModelAdmin):
-    list_display = ("symbol", "name", "kind", "source")
-    list_filter = ("kind", "source")
+    list_display = ("symbol", "name", "kind", "lot_size", "expiry", "source")
+    list_filter = ("kind", "source", "underlying")
     search_fields = ("symbol", "name")
 
 
@@ -20,33 +20,70 @@ class WatchlistItemAdmin(admin.ModelAdmin):
 class PositionInline(admin.TabularInline):
     model = models.Position
     extra = 0
+    can_delete = False
+    readonly_fields = ("symbol", "quantity", "cost", "last_price", "realised_pnl", "charges")
+    fields = readonly_fields
+
+    def has_add_permission(self, request, obj):
+        return False
 
 
-class OptionPositionInline(admin.TabularInline):
-    model = models.OptionPosition
-    extra = 0
+class RiskLimitsInline(admin.StackedInline):
+    model = models.RiskLimits
 
 
 @admin.register(models.Account)
 class AccountAdmin(admin.ModelAdmin):
-    list_display = ("user", "cash", "opening_cash", "day", "day_start_value", "auto_trade")
-    list_filter = ("auto_trade",)
+    list_display = ("user", "cash", "opening_cash", "day", "day_start_value", "auto_trade", "kill_switch")
+    list_filter = ("auto_trade", "kill_switch", "brokerage_plan")
     search_fields = ("user__email",)
     autocomplete_fields = ("user",)
-    inlines = (PositionInline, OptionPositionInline)
+    # The engine holds the books in memory and writes them: here they are to be read.
+    readonly_fields = (
+        "cash",
+        "day",
+        "day_start_value",
+        "peak_value",
+        "max_drawdown",
+        "trade_count",
+        "win_count",
+        "loss_count",
+        "gross_profit",
+        "gross_loss",
+        "margin_blocked",
+        "sharpe",
+        "risk_state",
+        "reset_requested",
+        "controls_changed",
+    )
+    inlines = (RiskLimitsInline, PositionInline)
+
+    def save_related(self, request, form, formsets, change):
+        super().save_related(request, form, formsets, change)
+        controls.changed(form.instance.pk)
 
 
 class ExecutionInline(admin.TabularInline):
     model = models.Execution
     extra = 0
-    readonly_fields = ("quantity", "price", "error", "executed_at")
+    readonly_fields = ("quantity", "price", "charges", "realised_pnl", "error", "executed_at")
 
 
 @admin.register(models.Order)
 class OrderAdmin(admin.ModelAdmin):
-    list_display = ("created_at", "account", "side", "quantity", "symbol", "status", "reason")
-    list_filter = ("status", "side")
-    search_fields = ("symbol", "account__user__email")
+    list_display = (
+        "created_at",
+        "account",
+        "side",
+        "quantity",
+        "symbol",
+        "order_type",
+        "filled_quantity",
+        "status",
+        "reason",
+    )
+    list_filter = ("status", "side", "order_type", "product")
+    search_fields = ("symbol", "client_order_id", "account__user__email")
     date_hierarchy = "created_at"
     inlines = (ExecutionInline,)
 
@@ -75,3 +112,16 @@ class SentimentAdmin(admin.ModelAdmin):
 @admin.register(models.OptionChain)
 class OptionChainAdmin(admin.ModelAdmin):
     list_display = ("underlying", "expiry", "updated_at")
+
+
+@admin.register(models.DailyVolatility)
+class DailyVolatilityAdmin(admin.ModelAdmin):
+    list_display = ("underlying", "day", "atm_iv")
+    list_filter = ("underlying",)
+
+
+@admin.register(models.Headline)
+class HeadlineAdmin(admin.ModelAdmin):
+    list_display = ("published_at", "title", "source", "symbols")
+    search_fields = ("title",)
+    date_hierarchy = "published_at"

@@ -14,6 +14,7 @@ from realtime.messages import Command, DataMessage, Reply
 Amount = Annotated[float, Meta(ge=-1e15, le=1e15)]
 Price = Annotated[float, Meta(ge=0, le=1e12)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
+Percentage = Annotated[float, Meta(ge=0, le=100)]
 Symbol = Annotated[str, Meta(min_length=1, max_length=40, pattern=r"^[A-Z0-9][A-Z0-9&_.\-]*$")]
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
 Text = Annotated[str, Meta(max_length=300)]
@@ -24,6 +25,9 @@ Side = Literal["BUY", "SELL"]
 OrderStatus = Literal["PENDING_NEW", "NEW", "PARTIALLY_FILLED", "FILLED", "CANCELED", "REJECTED", "EXPIRED"]
 Severity = Literal["INFO", "WARNING", "CRITICAL"]
 OptionType = Literal["CE", "PE"]
+OrderType = Literal["MARKET", "LIMIT", "STOP", "STOP_LIMIT"]
+TimeInForce = Literal["DAY", "IOC"]
+Product = Literal["DELIVERY", "INTRADAY", "NORMAL"]
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,13 +53,15 @@ class Signal(Payload, frozen=True, kw_only=True):
 
 
 class PortfolioTotals(Payload, frozen=True, kw_only=True):
-    """A portfolio's totals; `total_value` is cash plus positions at the last price."""
+    """A portfolio's totals; `total_value` is cash plus positions at the last price. `margin_blocked`: of the cash, what
+    short positions, futures and open orders hold back."""
 
     total_value: Amount
     total_pnl: Amount
     daily_pnl: Amount
     position_count: Annotated[int, Meta(ge=0)]
     cash: Amount | UnsetType = UNSET
+    margin_blocked: Amount | UnsetType = UNSET
 
 
 class Position(Payload, frozen=True, kw_only=True):
@@ -68,6 +74,8 @@ class Position(Payload, frozen=True, kw_only=True):
     market_value: Amount
     unrealised_pnl: Amount
     realised_pnl: Amount
+    daily_pnl: Amount | UnsetType = UNSET
+    charges: Amount | UnsetType = UNSET
 
 
 class Portfolio(Payload, frozen=True, kw_only=True):
@@ -78,11 +86,13 @@ class Portfolio(Payload, frozen=True, kw_only=True):
     daily_pnl: Amount
     position_count: Annotated[int, Meta(ge=0)]
     cash: Amount
+    margin_blocked: Amount | UnsetType = UNSET
     positions: Sequence[Position]
 
 
 class Execution(Payload, frozen=True, kw_only=True):
-    """A fill; in `trade_failed` what was to be filled."""
+    """A fill; in `trade_failed` what was to be filled. `charges`: all of the fill's, by kind in `metadata`.
+    `realised_pnl`: of what the fill closed, before charges; not there when it closed nothing."""
 
     id: Id
     symbol: Symbol
@@ -91,12 +101,15 @@ class Execution(Payload, frozen=True, kw_only=True):
     price: Price | UnsetType = UNSET
     order_id: Id | UnsetType = UNSET
     executed_at: datetime | UnsetType = UNSET
+    charges: Amount | UnsetType = UNSET
+    realised_pnl: Amount | UnsetType = UNSET
     error: Text | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
 
 
 class Order(Payload, frozen=True, kw_only=True):
-    """An order: quantity = filled_quantity + leaves_quantity, while it is open."""
+    """An order: quantity = filled_quantity + leaves_quantity, always. Of an order that has ended, `leaves_quantity` is
+    what was never filled, and will not be."""
 
     id: Id
     symbol: Symbol
@@ -105,29 +118,39 @@ class Order(Payload, frozen=True, kw_only=True):
     filled_quantity: Annotated[int, Meta(ge=0)]
     leaves_quantity: Annotated[int, Meta(ge=0)]
     status: OrderStatus
+    order_type: OrderType | UnsetType = UNSET
+    limit_price: Price | UnsetType = UNSET
+    stop_price: Price | UnsetType = UNSET
+    time_in_force: TimeInForce | UnsetType = UNSET
+    product: Product | UnsetType = UNSET
+    average_price: Price | UnsetType = UNSET
+    client_order_id: Text | UnsetType = UNSET
     reason: Text | UnsetType = UNSET
+    reason_code: Text | UnsetType = UNSET
     created_at: datetime | UnsetType = UNSET
     updated_at: datetime | UnsetType = UNSET
 
 
 class Sentiment(Payload, frozen=True, kw_only=True):
-    """How a scope (`MARKET` or a symbol) looks, from -1 (all against) to 1 (all for), and what that is made of."""
+    """How a scope (`MARKET` or a symbol) looks, from -1 (all against) to 1 (all for): the mean of `components`, each
+    with its weight in `weights`."""
 
     scope: Symbol
     score: Annotated[float, Meta(ge=-1, le=1)]
     label: Literal["BEARISH", "NEUTRAL", "BULLISH"]
     components: dict[str, float] | UnsetType = UNSET
+    weights: dict[str, float] | UnsetType = UNSET
     updated_at: datetime | UnsetType = UNSET
 
 
 class RiskAlert(Payload, frozen=True, kw_only=True):
-    """A rule that was broken: `value` against `limit`."""
+    """A rule that was broken: `value` against `limit`, in the rule's unit. Null: there is no such number."""
 
     id: Id
     rule: Annotated[str, Meta(min_length=1, max_length=40)]
     message: Text
-    value: Amount
-    limit: Amount
+    value: Amount | None
+    limit: Amount | None
     severity: Severity | UnsetType = UNSET
     symbol: Symbol | UnsetType = UNSET
     created_at: datetime | UnsetType = UNSET
@@ -135,27 +158,37 @@ class RiskAlert(Payload, frozen=True, kw_only=True):
 
 
 class Pnl(Payload, frozen=True, kw_only=True):
-    """Profit and loss; `daily_pnl` since the day's start."""
+    """Profit and loss; `daily_pnl` since the previous close. total = realised + unrealised - charges. Null: too few
+    trades, or too few days, to say. `sharpe` is yearly (252 days), `max_drawdown` a share of the peak."""
 
     total_pnl: Amount
     realised_pnl: Amount
     unrealised_pnl: Amount
     daily_pnl: Amount
     total_value: Amount | UnsetType = UNSET
+    charges: Amount | UnsetType = UNSET
+    trade_count: int | UnsetType = UNSET
+    win_rate: Probability | UnsetType | None = UNSET
+    profit_factor: Amount | UnsetType | None = UNSET
+    sharpe: Amount | UnsetType | None = UNSET
+    max_drawdown: Probability | UnsetType = UNSET
 
 
 class OptionGreeks(Payload, frozen=True, kw_only=True):
-    """One option. theta per day, vega and rho per 1 % point. `iv` null: no volatility explains the price."""
+    """One option. theta per day, vega and rho per 1 % point. `iv` null: no volatility explains the price, for the
+    reason in `iv_reason`; its Greeks are then those of the strike's other option, or null."""
 
     strike: Price
     option_type: OptionType
     price: Price
     iv: Amount | None
-    delta: Amount
-    gamma: Amount
-    theta: Amount
-    vega: Amount
-    rho: Amount
+    delta: Amount | None
+    gamma: Amount | None
+    theta: Amount | None
+    vega: Amount | None
+    rho: Amount | None
+    symbol: Symbol | UnsetType = UNSET
+    iv_reason: Text | UnsetType = UNSET
 
 
 class GreeksData(Payload, frozen=True, kw_only=True):
@@ -169,22 +202,40 @@ class GreeksData(Payload, frozen=True, kw_only=True):
 
 
 class VolatilityData(Payload, frozen=True, kw_only=True):
-    """At-the-money implied and realised volatility, annualised, 0.12 = 12 %."""
+    """An expiry's volatility, annualised, 0.12 = 12 %. `skew` is the call's less the put's at 25 delta, `butterfly`
+    what both are dearer than at the money. `volatility_index` is the underlying's, in points as India VIX; `iv_rank`
+    and `iv_percentile` (0 to 100) are among a year of days. Null: not enough quotes, or days, to say."""
 
     underlying: Symbol
     expiry: date
-    atm_iv: Annotated[float, Meta(ge=0, le=100)]
+    atm_iv: Annotated[float, Meta(ge=0, le=100)] | None
     realised_volatility: Annotated[float, Meta(ge=0, le=100)]
+    skew: Amount | UnsetType | None = UNSET
+    butterfly: Amount | UnsetType | None = UNSET
+    pcr_open_interest: Amount | UnsetType | None = UNSET
+    pcr_volume: Amount | UnsetType | None = UNSET
+    max_pain: Price | UnsetType | None = UNSET
+    volatility_index: Amount | UnsetType | None = UNSET
+    iv_rank: Percentage | UnsetType | None = UNSET
+    iv_percentile: Percentage | UnsetType | None = UNSET
     modelled: bool | UnsetType = UNSET
 
 
 class ChainRow(Payload, frozen=True, kw_only=True):
-    """The prices at one strike."""
+    """The market at one strike. `iv`: of the side that is out of the money. Open interest and volume in units."""
 
     strike: Price
     call_price: Price
     put_price: Price
     iv: Amount | None
+    call_bid: Price | UnsetType = UNSET
+    call_ask: Price | UnsetType = UNSET
+    call_open_interest: int | UnsetType = UNSET
+    call_volume: int | UnsetType = UNSET
+    put_bid: Price | UnsetType = UNSET
+    put_ask: Price | UnsetType = UNSET
+    put_open_interest: int | UnsetType = UNSET
+    put_volume: int | UnsetType = UNSET
 
 
 class OptionChain(Payload, frozen=True, kw_only=True):
@@ -199,7 +250,8 @@ class OptionChain(Payload, frozen=True, kw_only=True):
 
 
 class PortfolioGreeks(Payload, frozen=True, kw_only=True):
-    """A user's option positions together, in units of the underlying's price."""
+    """A user's option positions together, in rupees per unit of the underlying's price. `unvalued`: how many of them
+    have no Greeks at the moment, and count as nothing."""
 
     delta: Amount
     gamma: Amount
@@ -207,6 +259,7 @@ class PortfolioGreeks(Payload, frozen=True, kw_only=True):
     vega: Amount
     rho: Amount
     position_count: Annotated[int, Meta(ge=0)]
+    unvalued: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
 
 
 # Signals

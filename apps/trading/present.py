@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from msgspec import UNSET
 
 from apps.trading import messages, models
 from engines.trading import book
-from engines.trading.sentiment import label_of
+from engines.trading.performance import TradeStats
+from engines.trading.sentiment.model import label_of
 
 
 def signal(row: models.Signal) -> messages.Signal:
@@ -36,26 +39,35 @@ def position(held: book.Position) -> messages.Position:
         market_value=float(held.market_value),
         unrealised_pnl=float(held.unrealised_pnl),
         realised_pnl=float(held.realised_pnl),
+        daily_pnl=float(held.day_pnl),
+        charges=float(held.charges),
     )
 
 
-def portfolio_totals(totals: book.Totals, daily_pnl: float) -> messages.PortfolioTotals:
+def portfolio_totals(totals: book.Totals, margin_blocked: Decimal) -> messages.PortfolioTotals:
     return messages.PortfolioTotals(
         total_value=float(totals.total_value),
         total_pnl=float(totals.total_pnl),
-        daily_pnl=daily_pnl,
+        daily_pnl=float(totals.daily_pnl),
         position_count=totals.position_count,
         cash=float(totals.cash),
+        margin_blocked=float(margin_blocked),
     )
 
 
-def pnl(totals: book.Totals, daily_pnl: float) -> messages.Pnl:
+def pnl(totals: book.Totals, record: TradeStats, sharpe: float | None, max_drawdown: float) -> messages.Pnl:
     return messages.Pnl(
         total_pnl=float(totals.total_pnl),
         realised_pnl=float(totals.realised_pnl),
         unrealised_pnl=float(totals.unrealised_pnl),
-        daily_pnl=daily_pnl,
+        daily_pnl=float(totals.daily_pnl),
         total_value=float(totals.total_value),
+        charges=float(totals.charges),
+        trade_count=record.trades,
+        win_rate=record.win_rate,
+        profit_factor=record.profit_factor,
+        sharpe=sharpe,
+        max_drawdown=min(1.0, max_drawdown),
     )
 
 
@@ -66,9 +78,17 @@ def order(row: models.Order) -> messages.Order:
         side=row.side,  # type: ignore[arg-type]
         quantity=row.quantity,
         filled_quantity=row.filled_quantity,
-        leaves_quantity=row.quantity - row.filled_quantity if row.status in ("PENDING_NEW", "NEW") else 0,
+        leaves_quantity=row.quantity - row.filled_quantity,
         status=row.status,  # type: ignore[arg-type]
+        order_type=row.order_type,  # type: ignore[arg-type]
+        limit_price=UNSET if row.limit_price is None else float(row.limit_price),
+        stop_price=UNSET if row.stop_price is None else float(row.stop_price),
+        time_in_force=row.time_in_force,  # type: ignore[arg-type]
+        product=row.product,  # type: ignore[arg-type]
+        average_price=float(book.money(row.filled_value / row.filled_quantity)) if row.filled_quantity else UNSET,
+        client_order_id=row.client_order_id or UNSET,
         reason=row.reason or UNSET,
+        reason_code=row.reason_code or UNSET,
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
@@ -83,7 +103,10 @@ def execution(row: models.Execution) -> messages.Execution:
         price=UNSET if row.price is None else float(row.price),
         order_id=str(row.order_id),
         executed_at=row.executed_at,
+        charges=row.charges["total"] if row.charges else UNSET,
+        realised_pnl=UNSET if row.realised_pnl is None else float(row.realised_pnl),
         error=row.error or UNSET,
+        metadata={"charges": row.charges} if row.charges else UNSET,
     )
 
 
@@ -107,5 +130,6 @@ def sentiment(row: models.Sentiment) -> messages.Sentiment:
         score=row.score,
         label=label_of(row.score),
         components=row.components,
+        weights=row.weights,
         updated_at=row.updated_at,
     )

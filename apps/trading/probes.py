@@ -11,7 +11,7 @@ from django.db.models import Model
 
 from apps.accounts.models import User
 from apps.streaming.plugins import Probe
-from apps.trading import messages, services
+from apps.trading import accounts, messages, option_positions, services
 
 _SYMBOL = "PROBE"
 _TEXT = "connectivity test"
@@ -21,7 +21,7 @@ def probes(user: User, created: list[Model]) -> Sequence[Probe]:  # noqa: ARG001
     """One per stream, in the order of the URLs."""
     user_id = str(user.pk)
     probe_id = f"probe-{secrets.token_hex(6)}"
-    portfolio = _plain(services.portfolio(user_id))
+    portfolio = _plain(accounts.portfolio(user_id))
     totals = {name: portfolio[name] for name in messages.PortfolioTotals.__struct_fields__}
     sentiments = services.current_sentiments()
     sentiment = _plain(sentiments[0]) if sentiments else {"scope": "MARKET", "score": 0.0, "label": "NEUTRAL"}
@@ -43,13 +43,13 @@ def probes(user: User, created: list[Model]) -> Sequence[Probe]:  # noqa: ARG001
         _probe("trading.executions", "notify_order_update", "order_update", user_id, order=order),
         _probe("trading.sentiment", "notify_sentiment_update", "sentiment_update", None, sentiment=sentiment),
         _probe("trading.risk-alerts", "notify_risk_alert", "risk_alert", user_id, alert=alert, severity="INFO"),
-        _probe("trading.pnl", "notify_pnl_update", "pnl_update", user_id, pnl=_plain(services.pnl(user_id))),
+        _probe("trading.pnl", "notify_pnl_update", "pnl_update", user_id, pnl=_plain(accounts.pnl(user_id))),
         _probe(
             "trading.fno",
             "notify_portfolio_greeks",
             "portfolio_greeks",
             user_id,
-            data=_plain(services.portfolio_greeks(user_id)),
+            data=_plain(option_positions.greeks_of(user_id)),
         ),
     ]
 

@@ -1,29 +1,40 @@
-"""Drives the trading engines with market data and publishes what they find."""
+"""Drives the trading engines with market data. What they find is written and published by the desk, the signal room,
+the option board and the bookkeeping."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
 from django.db import DatabaseError
 from django.utils import timezone
 
+from apps.streaming.audience import watched
+from apps.streaming.background import every
 from apps.streaming.runtime import runtime
 from apps.streaming.threads import in_engine_thread
-from apps.trading import bookkeeping, models, option_board, services
+from apps.trading import bookkeeping, headlines, models, services, topics
+from apps.trading.desk.desk import TradingDesk
+from apps.trading.desk.fence import TermOver
+from apps.trading.mood import Mood
+from apps.trading.option_board import OptionBoard
+from apps.trading.signal_room import SignalRoom
 from engines.market.calendar import IST
 from engines.market.data import MarketData, MarketUpdate
-from engines.options.chain import STRIKE_STEP, RealisedVolatility
-from engines.trading.sentiment import sentiments
-from engines.trading.signals import SignalEvent, TrendRule
 
 log = logging.getLogger(__name__)
 
-MARK_SECONDS = 1.0
-PRUNE_SECONDS = 600.0
+REQUESTS_SECONDS = 0.1
+WATCH_SECONDS = 1.0
+MARK_SECONDS = 0.25  # pnl_update at most four times a second
+RISK_SECONDS = 1.0
+SLOW_SECONDS = 10.0  # value at risk; what open signals have seen
 OPTIONS_SECONDS = 1.0
 SENTIMENT_SECONDS = 2.0
+PRUNE_SECONDS = 600.0
+TRADED = ("index", "equity")  # kinds that strategies and sentiment look at
 
 
 class Every:
@@ -48,88 +59,120 @@ class TradingRunner:
     def __init__(self, market: MarketData) -> None:
         monotonic = runtime().clock.monotonic
         self._market = market
-        self._rule = TrendRule()
-        self._rows: dict[int, models.Signal] = {}
-        self._marker = bookkeeping.Marker()
-        self._last: dict[str, float] = {}
-        self._reference: dict[str, float] = {}
+        self._desk = TradingDesk(quotes=market.quotes, previous_close=market.previous_close)
+        self._signals = SignalRoom(market, self._desk)
+        self._options = OptionBoard(market)
+        self._mood = Mood(market)
         self._market_day: date | None = None
-        self._volatility = {
-            symbol: RealisedVolatility(market.feed.bar_seconds)
-            for symbol in STRIKE_STEP
-            if symbol in {instrument.symbol for instrument in market.feed.instruments}
-        }
-        self._prune_due = Every(PRUNE_SECONDS, monotonic)
-        self._mark_due = Every(MARK_SECONDS, monotonic)
-        self._options_due = Every(OPTIONS_SECONDS, monotonic)
-        self._sentiment_due = Every(SENTIMENT_SECONDS, monotonic)
+        self._listed = -1
+        self._periodic: list[tuple[Every, Callable[[datetime], object]]] = [
+            (Every(seconds, monotonic), work)
+            for seconds, work in (
+                (MARK_SECONDS, self._desk.mark),
+                (RISK_SECONDS, lambda _: self._desk.check_risk()),
+                (OPTIONS_SECONDS, self._options.publish),
+                (SENTIMENT_SECONDS, lambda _: self._publish_mood()),
+                (SLOW_SECONDS, lambda _: self._desk.value_risk(self._options.deltas)),
+                (SLOW_SECONDS, lambda _: self._signals.save()),
+                (PRUNE_SECONDS, _prune),
+            )
+        ]
 
     async def start(self) -> None:
-        """Make the instruments known, tidy up after an earlier run, and warm the indicators up."""
-        source = models.Instrument.Source.SIMULATED if self._market.feed.simulated else models.Instrument.Source.REPLAY
-        await in_engine_thread(services.register_instruments)(self._market.feed.instruments, source)
-        await in_engine_thread(bookkeeping.forget_market)()
-        left_over = await in_engine_thread(bookkeeping.cancel_left_over_signals)()
-        for bar in self._market.feed.warmup():
-            self._rule.warm_up(bar)
-            self._reference[bar.symbol] = bar.close
-            if bar.symbol in self._volatility:
-                self._volatility[bar.symbol].add(bar)
+        """Go on from what the database holds."""
+        await in_engine_thread(self._begin)()
         self._market.listen(self.on_market)
-        log.info("trading engines follow the %s (%d signals left over)", self._market.feed.description, left_over)
+        log.info("trading engines follow the %s", self._market.feed.description)
 
     async def run(self) -> None:
-        """Nothing happens here by the clock alone: `on_market` does it all."""
+        """What happens by the clock, also while no quote comes: new orders, cancellations, who watches."""
+        await asyncio.gather(
+            every(REQUESTS_SECONDS, in_engine_thread(self._take_requests)),
+            every(WATCH_SECONDS, self._look_who_watches),
+        )
 
     async def stop(self) -> None:
-        """Nothing to give back."""
+        """Nothing to give back: everything is written already."""
 
     async def on_market(self, update: MarketUpdate) -> None:
         """Take the quotes of one instant."""
-        market_time = update.quotes[0].time
-        await self._start_day(market_time)
-        events = [event for quote in update.quotes for event in self._rule.on_quote(quote)]
-        self._last.update((quote.symbol, quote.last) for quote in update.quotes)
-        for bar in update.closed_bars:
-            events += self._rule.on_bar(bar)
-            if bar.symbol in self._volatility:
-                self._volatility[bar.symbol].add(bar)
-        if events:
-            await in_engine_thread(self._record)(events, market_time)
-        if self._prune_due():
-            await in_engine_thread(bookkeeping.prune)(timezone.now())
-        if self._mark_due():
-            await in_engine_thread(self._marker.mark)(self._last)
-        if self._sentiment_due():
-            await in_engine_thread(bookkeeping.save_sentiments)(sentiments(self._reference, self._last))
-        if self._options_due() and self._volatility:
-            spots = {symbol: self._last[symbol] for symbol in self._volatility if symbol in self._last}
-            volatility = {symbol: self._volatility[symbol].annualised for symbol in spots}
-            await in_engine_thread(option_board.publish)(spots, volatility, market_time.astimezone(IST))
+        await in_engine_thread(self._on_market)(update)
 
-    async def _start_day(self, market_time: datetime) -> None:
-        """On a new market day the last prices become the previous close, for sentiment and for the day's P&L."""
-        day = market_time.astimezone(IST).date()
+    def _begin(self) -> None:
+        feed = self._market.feed
+        same_market = self._desk.begin(feed.description)
+        bookkeeping.forget_market()
+        if same_market:
+            prices, market_time = bookkeeping.where_it_stopped()
+            if market_time is not None:
+                feed.resume(prices, market_time)
+        self._list_instruments()
+        self._signals.begin(same_market=same_market)
+        for bar in feed.warmup():
+            self._options.add_bar(bar)
+
+    def _list_instruments(self) -> None:
+        feed = self._market.feed
+        if feed.listed == self._listed:
+            return
+        self._listed = feed.listed
+        source = models.Instrument.Source
+        services.register_instruments(feed.instruments, source.SIMULATED if feed.simulated else source.REPLAY)
+        self._desk.set_instruments(feed.instruments)
+        self._options.set_instruments(feed.instruments)
+        followed = tuple(instrument for instrument in feed.instruments if instrument.kind in TRADED)
+        self._signals.follow(followed)
+        self._mood.follow(followed)
+
+    def _on_market(self, update: MarketUpdate) -> None:
+        now = self._market.market_time
+        if now is None:
+            return
+        self._list_instruments()
+        day = now.astimezone(IST).date()
         if day != self._market_day:
-            self._reference.update(self._last)
-            self._market_day = day
-            await in_engine_thread(self._marker.mark)(dict(self._reference), new_day=day)
+            self._start_day(day, now)
+        self._options.add_quotes(update.quotes)
+        for bar in update.closed_bars:
+            self._options.add_bar(bar)
+        _guarded(lambda: self._desk.on_quotes(update.quotes, now))
+        _guarded(lambda: self._signals.on_market(update, now))
+        for due, work in self._periodic:
+            if due():
+                _guarded(lambda work=work: work(now))
 
-    def _record(self, events: list[SignalEvent], market_time: datetime) -> None:
-        for event in events:
-            try:
-                self._record_one(event, market_time)
-            except DatabaseError:
-                log.exception("the signal %s was lost", event)
+    def _start_day(self, day: date, now: datetime) -> None:
+        began = self._market_day
+        self._market_day = day
+        _guarded(lambda: self._desk.start_day(day, now))
+        if began is not None:
+            _guarded(lambda: self._options.end_day(began))
 
-    def _record_one(self, event: SignalEvent, market_time: datetime) -> None:
-        row = self._rows.get(event.number)
-        if row is None:
-            self._rows[event.number] = bookkeeping.open_signal(
-                event, market_time.astimezone(UTC), simulated=self._market.feed.simulated
-            )
-        else:
-            bookkeeping.change_signal(row, event)
-        if not event.is_open:
-            self._rows.pop(event.number, None)
-        bookkeeping.trade_on_signal(event, self._last[event.symbol])
+    def _publish_mood(self) -> None:
+        self._mood.publish(self._options.pcr, self._options.volatility_index, timezone.now())
+
+    def _take_requests(self) -> None:
+        self._signals.paused = self._market.is_stale
+        _guarded(self._desk.take_requests)
+
+    async def _look_who_watches(self) -> None:
+        user_ids = self._desk.user_ids
+        looking = await watched(topics.pnl, user_ids) | await watched(topics.portfolio, user_ids)
+        await in_engine_thread(self._desk.watch)(looking)
+
+
+def _prune(market_time: datetime) -> None:
+    now = timezone.now()
+    bookkeeping.prune(now)
+    headlines.prune(now)
+    services.drop_expired_instruments(market_time.astimezone(IST).date())
+
+
+def _guarded(step: Callable[[], object]) -> None:
+    """One engine's trouble with the database must not stop the others; the next quotes try again."""
+    try:
+        step()
+    except TermOver:
+        log.warning("another process runs the engines: these write nothing until they stop")
+    except DatabaseError:
+        log.exception("an engine could not write; memory and database agree again with the next step")

@@ -11,7 +11,6 @@ from operator import attrgetter, or_
 from uuid import UUID
 
 import msgspec
-import numpy as np
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -20,11 +19,10 @@ from apps.streaming.latest import latest_of_each
 from apps.trading import messages, models, present
 from apps.trading.websocket_utils import notify_alert_acknowledged
 from engines.market.instruments import Instrument
-from engines.options.black76 import greeks
-from engines.options.chain import RATE
-from engines.trading.book import Book, Position
 
 RECENT = 50
+_columns = models.Instrument._meta.concrete_fields  # noqa: SLF001 - Django's documented name
+_DESCRIPTION = tuple(column.name for column in _columns if not column.primary_key)
 MAX_READ_TOGETHER = 500  # users and symbols, of each of which fifty rows may be read
 
 
@@ -33,12 +31,31 @@ MAX_READ_TOGETHER = 500  # users and symbols, of each of which fifty rows may be
 
 def register_instruments(instruments: Iterable[Instrument], source: models.Instrument.Source) -> None:
     """Make a feed's instruments known."""
+    rows = [
+        models.Instrument(
+            symbol=i.symbol,
+            name=i.name,
+            kind=i.kind,
+            source=source,
+            exchange=i.exchange,
+            lot_size=i.lot_size,
+            tick_size=i.tick_size,
+            multiplier=i.multiplier,
+            underlying=i.underlying,
+            expiry=i.expiry,
+            strike=i.strike,
+            option_type=i.option_type or "",
+        )
+        for i in instruments
+    ]
     models.Instrument.objects.bulk_create(
-        [models.Instrument(symbol=i.symbol, name=i.name, kind=i.kind, source=source) for i in instruments],
-        update_conflicts=True,
-        unique_fields=("symbol",),
-        update_fields=("name", "kind", "source"),
+        rows, update_conflicts=True, unique_fields=("symbol",), update_fields=_DESCRIPTION, batch_size=500
     )
+
+
+def drop_expired_instruments(day: date) -> int:
+    """Forget contracts that expired before the day. How many there were."""
+    return models.Instrument.objects.filter(expiry__lt=day).delete()[0]
 
 
 def are_known(symbols: Collection[str]) -> dict[str, bool]:
@@ -111,54 +128,6 @@ def _recent_signals(wanted: SignalsWanted) -> list[messages.Signal]:
     return [present.signal(row) for row in rows]
 
 
-# Accounts
-
-
-def account_of(user_id: str) -> models.Account:
-    """The user's account; one with the default cash, and not saved, when there is none yet."""
-    return models.Account.objects.filter(user_id=user_id).first() or models.Account(user_id=user_id)
-
-
-def load_book(account: models.Account) -> Book:
-    """The account's books."""
-    rows = account.positions.all() if account.pk else ()
-    return Book(
-        opening_cash=account.opening_cash,
-        cash=account.cash,
-        positions={
-            row.symbol: Position(row.symbol, row.quantity, row.average_price, row.last_price, row.realised_pnl)
-            for row in rows
-        },
-    )
-
-
-def daily_pnl(account: models.Account, book: Book) -> float:
-    """Since the start of the market day."""
-    return float(book.totals().total_value - account.day_start_value)
-
-
-def portfolio(user_id: str) -> messages.Portfolio:
-    """Totals and open positions."""
-    account = account_of(user_id)
-    book = load_book(account)
-    totals = present.portfolio_totals(book.totals(), daily_pnl(account, book))
-    positions = [present.position(p) for p in book.positions.values() if p.quantity]
-    return messages.Portfolio(**msgspec.structs.asdict(totals), positions=positions)
-
-
-def pnl(user_id: str) -> messages.Pnl:
-    """Profit and loss at the last prices."""
-    account = account_of(user_id)
-    book = load_book(account)
-    return present.pnl(book.totals(), daily_pnl(account, book))
-
-
-def recent_executions(user_id: str) -> list[messages.Execution]:
-    """The latest fills and failures, newest first."""
-    rows = models.Execution.objects.filter(order__account__user_id=user_id).select_related("order")
-    return [present.execution(row) for row in rows[:RECENT]]
-
-
 # Sentiment and risk
 
 
@@ -212,49 +181,15 @@ def option_chains(underlying: str, expiry: date | None = None) -> Sequence[messa
     return chains or [messages.OptionChain(underlying=underlying, expiry=expiry, spot=0.0, forward=0.0, rows=())]
 
 
-def save_chain(chain: messages.OptionChain, *, forward: float, volatility: float, years: float) -> None:
-    """Keep what was sent, for the next snapshot, and what it was priced with."""
+def save_chain(chain: messages.OptionChain, greeks: messages.GreeksData) -> None:
+    """Keep what was sent, for the next snapshot, and what positions are valued with."""
     models.OptionChain.objects.update_or_create(
         underlying=chain.underlying,
         expiry=chain.expiry,
-        defaults={
-            "data": {
-                "chain": msgspec.to_builtins(chain),
-                "model": {"forward": forward, "volatility": volatility, "years": years},
-            }
-        },
+        defaults={"data": {"chain": msgspec.to_builtins(chain), "greeks": msgspec.to_builtins(greeks)}},
     )
 
 
-def drop_chains_before(underlying: str, day: date) -> list[date]:
-    """Forget chains, and automatic accounts' positions, that expired before the day. Which expiries there were."""
-    expired = models.OptionChain.objects.filter(underlying=underlying, expiry__lt=day)
-    expiries = list(expired.values_list("expiry", flat=True))
-    expired.delete()
-    models.OptionPosition.objects.filter(account__auto_trade=True, underlying=underlying, expiry__lt=day).delete()
-    return expiries
-
-
-def portfolio_greeks(user_id: str) -> messages.PortfolioGreeks:
-    """The user's option positions, each priced as its chain is, and added up. An expiry without a chain counts as
-    nothing."""
-    models_of = {(row.underlying, row.expiry): row.data["model"] for row in models.OptionChain.objects.all()}
-    sums = dict.fromkeys(("delta", "gamma", "theta", "vega", "rho"), 0.0)
-    positions = list(models.OptionPosition.objects.filter(account__user_id=user_id))
-    for held in positions:
-        model = models_of.get((held.underlying, held.expiry))
-        if model is None:
-            continue
-        found = greeks(
-            model["forward"],
-            np.array([float(held.strike)]),
-            model["years"],
-            model["volatility"],
-            RATE,
-            is_call=held.option_type == "CE",
-        )
-        for name in sums:
-            sums[name] += held.quantity * float(getattr(found, name)[0])
-    return messages.PortfolioGreeks(
-        **{name: round(value, 4) for name, value in sums.items()}, position_count=len(positions)
-    )
+def drop_chain(underlying: str, expiry: date) -> None:
+    """Forget an expiry that is over."""
+    models.OptionChain.objects.filter(underlying=underlying, expiry=expiry).delete()

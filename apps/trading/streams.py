@@ -8,8 +8,8 @@ from msgspec import UNSET
 
 from apps.streaming.stream import Outcome, Stream, StreamContext, Subscribe, Unsubscribe
 from apps.streaming.threads import in_database, in_database_together
+from apps.trading import accounts, option_positions, services
 from apps.trading import messages as wire
-from apps.trading import services
 from apps.trading import topics as addresses
 from realtime.errors import CommandFailed
 from realtime.messages import ServerMessage
@@ -80,7 +80,7 @@ class PortfolioStream(Stream):
         return [addresses.portfolio(self.context.user_id)]
 
     async def snapshot(self, topics: Sequence[Topic]) -> Sequence[ServerMessage]:
-        portfolio = await in_database(services.portfolio, self.context.user_id)
+        portfolio = await in_database(accounts.portfolio, self.context.user_id)
         return [wire.PortfolioSummary(portfolio=portfolio, timestamp=self.context.now())]
 
     async def on_request_portfolio(self, command: wire.RequestPortfolio) -> Outcome:
@@ -100,7 +100,7 @@ class ExecutionsStream(Stream):
         return [addresses.executions(self.context.user_id)]
 
     async def snapshot(self, topics: Sequence[Topic]) -> Sequence[ServerMessage]:
-        executions = await in_database(services.recent_executions, self.context.user_id)
+        executions = await in_database(accounts.recent_executions, self.context.user_id)
         return [wire.RecentExecutions(executions=executions, count=len(executions), timestamp=self.context.now())]
 
     async def on_request_executions(self, command: wire.RequestExecutions) -> Outcome:
@@ -159,7 +159,7 @@ class PnlStream(Stream):
         return [addresses.pnl(self.context.user_id)]
 
     async def snapshot(self, topics: Sequence[Topic]) -> Sequence[ServerMessage]:
-        pnl = await in_database(services.pnl, self.context.user_id)
+        pnl = await in_database(accounts.pnl, self.context.user_id)
         return [wire.CurrentPnl(pnl=pnl, timestamp=self.context.now())]
 
     async def on_request_pnl(self, command: wire.RequestPnl) -> Outcome:
@@ -193,7 +193,7 @@ class FnoStream(Stream):
             underlying = addresses.underlying_of(topic.name)
             if underlying is not None:
                 found += await self._chains(underlying)
-        greeks = await in_database(services.portfolio_greeks, self.context.user_id)
+        greeks = await in_database(option_positions.greeks_of, self.context.user_id)
         found.append(wire.PortfolioGreeksUpdate(data=greeks, timestamp=self.context.now()))
         return found
 

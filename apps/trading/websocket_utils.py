@@ -7,7 +7,7 @@ topic within an hour is published once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
@@ -69,7 +69,7 @@ def notify_position_update(user_id: UserId, position: Any, *, idempotency_key: s
     publish(
         topics.portfolio(user_id),
         messages.PositionUpdate,
-        key=f"position_update:{payload.symbol}",
+        key=_position_key(payload.symbol),
         position=payload,
         idempotency_key=idempotency_key,
     )
@@ -181,6 +181,18 @@ def notify_portfolio_greeks(user_id: UserId, data: Any, *, idempotency_key: str 
         data=data,
         idempotency_key=idempotency_key,
     )
+
+
+def forget_account(user_id: UserId, symbols: Iterable[str]) -> None:
+    """Nobody keeps a user's totals and positions up to date any more: who subscribes gets the snapshot alone."""
+    forget(topics.pnl(user_id), "pnl_update")
+    forget(topics.portfolio(user_id), "portfolio_update")
+    for symbol in symbols:
+        forget(topics.portfolio(user_id), _position_key(symbol))
+
+
+def _position_key(symbol: str) -> str:
+    return f"position_update:{symbol}"
 
 
 def forget_expiry(underlying: str, expiry: date) -> None:

@@ -1,4 +1,4 @@
-"""The trend rule over historical bars, with the same books and the same rule that trade live."""
+"""The trend strategy over historical bars, with the same books and the same signal engine that trade live."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import math
 from collections.abc import Callable, Sequence
 from datetime import date
 from decimal import Decimal
-from itertools import groupby, pairwise
+from itertools import count, groupby, pairwise
 
 import msgspec
 
 from engines.market.calendar import TRADING_DAYS_PER_YEAR
-from engines.market.quotes import Bar, QuoteTick
-from engines.trading.book import Book, money
-from engines.trading.signals import STRATEGY, SignalEvent, TrendRule
+from engines.market.quotes import DAY_SECONDS, Bar
+from engines.trading.book import Book, Fill, money
+from engines.trading.calibration import Calibration
+from engines.trading.signals import SignalEngine, SignalEvent
+from engines.trading.strategies.trend import Trend
 
+STRATEGY = f"{Trend.name}: {Trend.description}"
 OPENING_CASH = Decimal(1_000_000)
 POSITION_SHARE = Decimal("0.15")
 
@@ -56,14 +59,17 @@ class BacktestResult(msgspec.Struct, frozen=True):
 def run_backtest(
     bars: Sequence[Bar], *, report: Callable[[BacktestProgress], None], cancelled: Callable[[], bool]
 ) -> BacktestResult:
-    """Trade every BUY signal long with a share of the equity, in at the bar's close, out at the signal's end.
+    """Trade every BUY signal long with a share of the equity, in at the bar's close, out at the signal's end. Intraday
+    order is taken as `SignalEngine.on_history_bar` says: the stop before the target. No charges, no slippage.
 
     `report` is called once per day. Raises `BacktestFailed`, `BacktestCancelled`.
     """
     days = [(day, list(of_day)) for day, of_day in groupby(bars, key=lambda bar: bar.time.date())]
     if len(days) < 60:
         raise BacktestFailed(f"{len(days)} days of bars, at least 60 are needed")
-    rule, book = TrendRule(), Book(OPENING_CASH, OPENING_CASH)
+    book, numbers = Book(OPENING_CASH), count(1)
+    # Confidence is not traded on, and measured on this very history: an empty calibration says so.
+    engine = SignalEngine([Trend()], Calibration("backtest", DAY_SECONDS), new_id=lambda: str(next(numbers)))
     equity_curve: list[float] = []
     trade_results: list[Decimal] = []
     peak = float(OPENING_CASH)
@@ -73,8 +79,8 @@ def run_backtest(
             raise BacktestCancelled
         for bar in of_day:
             book.mark({bar.symbol: money(bar.close)})
-            for event in _events(rule, bar):
-                result = _trade(book, event, bar)
+            for event in engine.on_history_bar(bar):
+                result = _trade(book, event)
                 if result is not None:
                     trade_results.append(result)
         equity = float(book.totals().total_value)
@@ -86,37 +92,17 @@ def run_backtest(
     return _result(days[0][0], days[-1][0], equity_curve, worst, trade_results)
 
 
-def _events(rule: TrendRule, bar: Bar) -> list[SignalEvent]:
-    """Open signals see the bar's opening, then its worse extreme (of a bought position), then the better; then the bar.
-    Of target and stop within one bar, the stop counts."""
-    events = []
-    for price in (bar.open, bar.low, bar.high):
-        events += rule.on_quote(QuoteTick(bar.symbol, bar.time, price, price, price))
-    return [*events, *rule.on_bar(bar)]
-
-
-def _exit_price(event: SignalEvent, bar: Bar) -> Decimal:
-    """The level that was hit, or the opening where the bar opened beyond it; else the close."""
-    if event.status == "TARGET_HIT":
-        return money(max(event.target_price, bar.open))
-    if event.status == "STOP_HIT":
-        return money(min(event.stop_loss, bar.open))
-    return money(bar.close)
-
-
-def _trade(book: Book, event: SignalEvent, bar: Bar) -> Decimal | None:
+def _trade(book: Book, event: SignalEvent) -> Decimal | None:
     """Act on a signal; the realised profit, when it ended a trade."""
-    price = money(bar.close)
     position = book.positions.get(event.symbol)
     held = position.quantity if position else 0
     if event.status == "NEW" and event.direction == "BUY" and not held:
+        price = money(event.entry_price)
         quantity = int(book.totals().total_value * POSITION_SHARE / price)
         if 0 < quantity * price <= book.cash:
-            book.fill(event.symbol, quantity, price)
-    elif not event.is_open and event.direction == "BUY" and held and position is not None:
-        before = position.realised_pnl
-        book.fill(event.symbol, -held, _exit_price(event, bar))
-        return position.realised_pnl - before
+            book.fill(Fill(event.symbol, quantity, price))
+    elif event.exit_price is not None and event.direction == "BUY" and held:
+        return book.fill(Fill(event.symbol, -held, money(event.exit_price))).realised
     return None
 
 

@@ -1,18 +1,18 @@
-"""Quotes, and bars built from them."""
+"""Quotes and bars. `engines.market.bars` makes the ones into the others."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
+from typing import Any
 
 import msgspec
-
-from engines.market.calendar import IST
 
 DAY_SECONDS = 86_400
 
 
 class QuoteTick(msgspec.Struct, frozen=True):
-    """The market of one instrument at one market time (aware). `volume` is what traded since the last tick."""
+    """The market of one instrument at one market time (aware). `volume` is what traded since the last tick; sizes are
+    in units, 0 where the feed does not say; `previous_close` is 0 where the feed does not say."""
 
     symbol: str
     time: datetime
@@ -20,6 +20,10 @@ class QuoteTick(msgspec.Struct, frozen=True):
     bid: float
     ask: float
     volume: float = 0.0
+    bid_size: int = 0
+    ask_size: int = 0
+    open_interest: int = 0
+    previous_close: float = 0.0
 
 
 class Bar(msgspec.Struct, frozen=True):
@@ -34,39 +38,9 @@ class Bar(msgspec.Struct, frozen=True):
     volume: float = 0.0
 
 
-class BarBuilder:
-    """Builds bars of a fixed length from quotes in order of time."""
+def __getattr__(name: str) -> Any:
+    if name == "BarBuilder":  # moved to `bars`, which imports this module
+        from engines.market.bars import BarBuilder  # noqa: PLC0415
 
-    def __init__(self, interval_seconds: int) -> None:
-        self.interval_seconds = interval_seconds
-        self._open_bars: dict[str, Bar] = {}
-
-    def add(self, quote: QuoteTick) -> Bar | None:
-        """Take a quote; the bar that it closes, if it does. A quote older than the open bar is left out."""
-        start = self._interval_start(quote.time)
-        bar = self._open_bars.get(quote.symbol)
-        if bar is not None and start < bar.time:
-            return None
-        if bar is not None and start == bar.time:
-            self._open_bars[quote.symbol] = Bar(
-                bar.symbol,
-                bar.time,
-                bar.open,
-                max(bar.high, quote.last),
-                min(bar.low, quote.last),
-                quote.last,
-                bar.volume + quote.volume,
-            )
-            return None
-        self._open_bars[quote.symbol] = Bar(
-            quote.symbol, start, quote.last, quote.last, quote.last, quote.last, quote.volume
-        )
-        return bar
-
-    def _interval_start(self, moment: datetime) -> datetime:
-        local = moment.astimezone(IST)
-        midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
-        if self.interval_seconds >= DAY_SECONDS:
-            return midnight
-        elapsed = int((local - midnight).total_seconds())
-        return midnight + timedelta(seconds=elapsed - elapsed % self.interval_seconds)
+        return BarBuilder
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

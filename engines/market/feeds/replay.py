@@ -81,6 +81,7 @@ class ReplayFeed:
 
     simulated = False
     bar_seconds = DAY_SECONDS
+    listed = 0
 
     def __init__(self, file: BarFile, *, name: str, sleep: Sleep, speed: float = DEFAULT_SPEED) -> None:
         self.description = f"replay of {name}"
@@ -90,6 +91,9 @@ class ReplayFeed:
         self._pause_seconds = SESSION_SECONDS / speed / (_LEGS * _STEPS_PER_LEG + 1)
         self._days = [list(bars) for _, bars in groupby(file.bars, key=lambda bar: bar.time)]
         self._warmup_days = min(WARMUP_DAYS, len(self._days) // 2)
+
+    def resume(self, prices: Mapping[str, float], market_time: datetime) -> None:
+        """Ignored: a replay always starts at the same bar of its file."""
 
     def warmup(self) -> Sequence[Bar]:
         return [bar for day in self._days[: self._warmup_days] for bar in day]

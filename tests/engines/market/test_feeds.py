@@ -1,7 +1,7 @@
 import asyncio
 import csv
 import itertools
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from engines.market.calendar import IST, is_session_day, session_open
 from engines.market.feeds.replay import ReplayFeed, UnusableFile, load_bars
 from engines.market.feeds.simulated import SimulatedFeed
 
@@ -30,7 +31,7 @@ def take(feed, count):
 
 
 def simulated(seed=7, **options):
-    return SimulatedFeed(start=date(2026, 1, 5), sleep=no_sleep, seed=seed, **options)
+    return SimulatedFeed(start=date(2026, 1, 5), sleep=no_sleep, seed=seed, **{"options": False} | options)
 
 
 def test_the_same_seed_makes_the_same_market():
@@ -50,8 +51,10 @@ def test_quotes_are_sane_and_time_moves_on_within_sessions():
     for quote in itertools.chain.from_iterable(batches):
         assert 0 < quote.bid < quote.ask
         assert quote.bid <= quote.last <= quote.ask
-        local = quote.time.astimezone(tz=__import__("zoneinfo").ZoneInfo("Asia/Kolkata"))
-        assert local.weekday() < 5
+        local = quote.time.astimezone(IST)
+        for size in (quote.bid_size, quote.ask_size):
+            assert 50 <= size <= 2_000
+        assert is_session_day(local.date())
         assert (9, 15) <= (local.hour, local.minute) <= (15, 30)
 
 
@@ -68,6 +71,67 @@ def test_stocks_move_with_the_market_and_volatility_clusters():
     size = np.abs(returns[:, names.index("NIFTY")])
     lags = [np.corrcoef(size[:-lag], size[lag:])[0, 1] for lag in range(1, 11)]
     assert np.mean(lags) > 0.05
+
+
+def test_the_first_quote_is_the_opening_of_the_start_and_previous_closes_are_known():
+    feed = simulated(speed=6_000)
+    closes = {bar.symbol: bar.close for bar in feed.warmup()}
+    for batch in take(feed, 40):
+        for quote in batch:
+            assert quote.previous_close == pytest.approx(closes[quote.symbol])
+        if batch[0].time.astimezone(IST).time() == datetime(2026, 1, 5, 15, 30, tzinfo=IST).time():
+            closes = {quote.symbol: quote.last for quote in batch}
+    assert take(simulated(), 1)[0][0].time == session_open(date(2026, 1, 5))
+
+
+@pytest.mark.parametrize("speed", [1.0, 60.0, 6_000.0])
+def test_the_warm_up_is_whole_minutes_before_the_first_quote(speed):
+    feed = simulated(speed=speed)
+    bars = feed.warmup()
+    assert len(bars) == 120 * 14
+    assert len({(bar.symbol, bar.time) for bar in bars}) == len(bars)
+    assert [bar.time for bar in bars] == sorted(bar.time for bar in bars)
+    first = take(feed, 1)[0][0].time
+    for bar in bars:
+        assert bar.time + timedelta(minutes=1) <= first
+        assert 0 < bar.low <= min(bar.open, bar.close) <= max(bar.open, bar.close) <= bar.high
+    assert feed.warmup() is bars
+
+
+@pytest.mark.parametrize(
+    ("stopped", "goes_on"),
+    [
+        (datetime(2026, 3, 4, 11, 20, 7, tzinfo=IST), datetime(2026, 3, 4, 11, 20, 22, tzinfo=IST)),
+        (datetime(2026, 3, 4, 9, 15, tzinfo=IST), datetime(2026, 3, 4, 9, 15, 15, tzinfo=IST)),
+        (datetime(2026, 3, 6, 15, 30, tzinfo=IST), datetime(2026, 3, 9, 9, 15, tzinfo=IST)),
+        (datetime(2026, 3, 7, 12, 0, tzinfo=IST), datetime(2026, 3, 9, 9, 15, tzinfo=IST)),  # a Saturday
+    ],
+)
+@pytest.mark.parametrize("read_before", [False, True])
+def test_it_goes_on_where_it_stopped(stopped, goes_on, read_before):
+    prices = {"NIFTY": 21_234.55, "ITC": 500.05, "NIFTY26MAR25000CE": 12.0}
+    feed = simulated(options=True)
+    if read_before:
+        assert feed.warmup()
+        assert feed.instruments
+    feed.resume(prices, stopped)
+    closes = {bar.symbol: bar.close for bar in feed.warmup()}
+    assert closes["NIFTY"] == 21_234.55
+    assert closes["ITC"] == 500.05
+    assert feed.warmup()[-1].time + timedelta(minutes=1) <= stopped
+    assert any(i.symbol.endswith("21250CE") for i in feed.instruments)
+    first = {quote.symbol: quote for quote in take(feed, 1)[0]}
+    assert first["NIFTY"].time == goes_on
+    assert first["NIFTY"].last == pytest.approx(21_234.55, rel=0.04)
+    assert first["NIFTY"].previous_close == pytest.approx(21_234.55, rel=0.08)
+    with pytest.raises(RuntimeError, match="runs already"):
+        feed.resume(prices, stopped)
+
+
+@pytest.mark.parametrize("price", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_price_to_go_on_from_must_be_one(price):
+    with pytest.raises(ValueError, match="positive"):
+        simulated().resume({"NIFTY": price}, session_open(date(2026, 3, 4)))
 
 
 def test_the_shipped_bars_are_good():
@@ -145,6 +209,8 @@ def test_each_bar_is_walked_open_extremes_close(tmp_path):
     ]
     feed = ReplayFeed(load_bars(write(tmp_path / "bars.csv", rows)), name="bars.csv", sleep=no_sleep)
     assert "replay" in feed.description
+    feed.resume({"A": 1.0}, session_open(date(2026, 1, 5)))
+    assert feed.listed == 0
     batches = take(feed, 13)
     rising = [batch[0].last for batch in batches]
     falling = [batch[1].last for batch in batches]

@@ -1,0 +1,1 @@
+"""Market sentiment: headlines that are scored and decay, and what prices and options say."""

@@ -1,0 +1,1 @@
+"""Strategies: bars in, proposals out. `base.all_strategies` makes one of each."""
