@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import secrets
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from benchmarks import report
-from benchmarks.machine import BenchmarkFailed, build_load_generator, redis_server
+from benchmarks.machine import BenchmarkFailed, build_load_generator, machine, redis_server
 from benchmarks.peers.catalogue import OURS, PEERS, ROOT, Client, Peer
 from benchmarks.plots import draw
 from benchmarks.report import best_of, to_limit
@@ -51,7 +50,7 @@ def main() -> None:
         rows, skipped = _run_all(bench, chosen, options.only)
     results = Results(
         date=datetime.now(UTC),
-        machine=_machine(),
+        machine=machine(),
         seconds=time.monotonic() - began,
         rows=rows,
         verdicts=[verdict for workload in chosen for verdict in _verdicts(workload, rows)],
@@ -185,15 +184,6 @@ def _in_words(figures: Mapping[str, float]) -> str:
     return ", ".join(
         f"{FIGURES[name][1].format(figures[name])} {FIGURES[name][0]}" for name in shown if name in figures
     )
-
-
-def _machine() -> str:
-    model = platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = next(iter(names), model)
-    return f"{model}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
 
 
 def _wanted(name: str, only: Sequence[str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import socket
 import subprocess
@@ -34,6 +35,16 @@ class BenchmarkFailed(RuntimeError):
 
 class CannotBuild(BenchmarkFailed):
     """What the load generator is built with is not installed: a C compiler, or zlib's headers."""
+
+
+def machine() -> str:
+    """What this machine is, in words."""
+    model = platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = next(iter(names), model)
+    return f"{model}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
 
 
 def build_load_generator(folder: Path) -> Path:

@@ -1,0 +1,1 @@
+"""What the engines take: one module per target, each with `run() -> dict`."""
