@@ -17,8 +17,7 @@ STRADDLE_ON = "NIFTY"
 def seed(user: User, feed: Feed) -> None:
     """A watchlist of the feed's instruments, and an account that trades their signals and buys a straddle. An account
     that there is goes on where it was."""
-    source = models.Instrument.Source.SIMULATED if feed.simulated else models.Instrument.Source.REPLAY
-    services.register_instruments(feed.instruments, source)
+    services.register_instruments(feed.instruments, services.source_of(feed))
     watched = [instrument.symbol for instrument in feed.instruments if instrument.kind in ("index", "equity")]
     for symbol in watched:
         models.WatchlistItem.objects.get_or_create(user=user, instrument_id=symbol)

@@ -15,7 +15,7 @@ from apps.streaming.audience import watched
 from apps.streaming.background import every
 from apps.streaming.runtime import runtime
 from apps.streaming.threads import in_engine_thread
-from apps.trading import bookkeeping, headlines, models, services, topics
+from apps.trading import bookkeeping, headlines, services, topics
 from apps.trading.desk.desk import TradingDesk
 from apps.trading.desk.fence import TermOver
 from apps.trading.mood import Mood
@@ -116,8 +116,7 @@ class TradingRunner:
         if feed.listed == self._listed:
             return
         self._listed = feed.listed
-        source = models.Instrument.Source
-        services.register_instruments(feed.instruments, source.SIMULATED if feed.simulated else source.REPLAY)
+        services.register_instruments(feed.instruments, services.source_of(feed))
         self._desk.set_instruments(feed.instruments)
         self._options.set_instruments(feed.instruments)
         followed = tuple(instrument for instrument in feed.instruments if instrument.kind in TRADED)

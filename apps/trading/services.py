@@ -18,6 +18,7 @@ from django.utils import timezone
 from apps.streaming.latest import latest_of_each
 from apps.trading import messages, models, present
 from apps.trading.websocket_utils import notify_alert_acknowledged
+from engines.market.feeds.base import Feed
 from engines.market.instruments import Instrument
 
 RECENT = 50
@@ -27,6 +28,13 @@ MAX_READ_TOGETHER = 500  # users and symbols, of each of which fifty rows may be
 
 
 # Instruments and watchlists
+
+
+def source_of(feed: Feed) -> models.Instrument.Source:
+    """What a feed's instruments are marked with."""
+    if feed.simulated:
+        return models.Instrument.Source.SIMULATED
+    return models.Instrument.Source.LIVE if feed.is_live else models.Instrument.Source.REPLAY
 
 
 def register_instruments(instruments: Iterable[Instrument], source: models.Instrument.Source) -> None:

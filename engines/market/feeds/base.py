@@ -13,10 +13,12 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class Feed(Protocol):
-    """Where quotes come from. `description` says in words what they are; `simulated` whether they are made up."""
+    """Where quotes come from. `description` says in words what they are; `simulated` whether they are made up,
+    `is_live` whether they are of now."""
 
     description: str
     simulated: bool
+    is_live: bool
     bar_seconds: int
 
     @property

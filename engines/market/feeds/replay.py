@@ -80,6 +80,7 @@ class ReplayFeed:
     """Implements `Feed`. It ends with the file: starting over would look like a crash of the market."""
 
     simulated = False
+    is_live = False
     bar_seconds = DAY_SECONDS
     listed = 0
 

@@ -68,6 +68,7 @@ class SimulatedFeed:
 
     description = "simulated NSE-like market"
     simulated = True
+    is_live = False
     bar_seconds = 60
 
     def __init__(self, *, start: date, sleep: Sleep, speed: float = 60.0, seed: int = 7, options: bool = True) -> None:
