@@ -30,6 +30,7 @@ bench: install-dev ## measure ours beside Channels, Socket.IO, ws, NATS and the 
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.lock
 	@cd benchmarks/peers/node && if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund; fi
 	@$(BIN)/python -m benchmarks --seconds 2 --output docs/benchmarks
+	@$(BIN)/python -m benchmarks.engines --output docs/benchmarks
 
 lint: install-dev ## check style, types and the floors of the house
 	@echo "ruff …" && $(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -89,6 +89,7 @@ class TradingRunner:
         await asyncio.gather(
             every(REQUESTS_SECONDS, in_engine_thread(self._take_requests)),
             every(WATCH_SECONDS, self._look_who_watches),
+            every(WATCH_SECONDS, self._close_bars),
         )
 
     async def stop(self) -> None:
@@ -151,8 +152,13 @@ class TradingRunner:
         self._mood.publish(self._options.pcr, self._options.volatility_index, timezone.now())
 
     def _take_requests(self) -> None:
-        self._signals.paused = self._market.is_stale
+        self._signals.paused = self._desk.paused = self._market.is_stale or self._market.ended
         _guarded(self._desk.take_requests)
+
+    async def _close_bars(self) -> None:
+        """A live market's bars end by the clock, also when nothing is traded, or the session is over."""
+        if self._market.feed.is_live:
+            await self._market.close_until(runtime().clock.now())
 
     async def _look_who_watches(self) -> None:
         user_ids = self._desk.user_ids

@@ -47,6 +47,8 @@ class TradingDesk:
     """One per process that runs engines; every method in the engines' thread. Times are the market's."""
 
     def __init__(self, *, quotes: Mapping[str, QuoteTick], previous_close: Mapping[str, float]) -> None:
+        self.paused = False
+        """Whether the quotes are old: the feed is silent, or has ended. Orders are taken then, and wait."""
         self._quotes = quotes
         self._previous_close = previous_close
         self._market_time: datetime | None = None
@@ -171,6 +173,8 @@ class TradingDesk:
         margin = account_state.margin_of_positions(state.book, self._instruments, now.astimezone(IST).date())
         held = {symbol: position.quantity for symbol, position in state.book.positions.items() if position.quantity}
         funds = Funds(available=state.book.cash - margin, held=held)
+        if self.paused:
+            quote = None  # it is too old to be filled against
         self._apply(self._broker.submit(order, funds, quote, None if close is None else money(close), now))
 
     def _apply(self, events: Iterable[OrderEvent]) -> None:

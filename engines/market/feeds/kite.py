@@ -14,12 +14,13 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from datetime import datetime
+from datetime import date, datetime
 from urllib.parse import quote, urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
+from engines.market.calendar import IST
 from engines.market.feeds.base import Sleep
 from engines.market.feeds.kite_protocol import (
     MODES,
@@ -121,7 +122,7 @@ class KiteFeed:
         self._url = url
         self._sleep, self._now, self._uniform = sleep, now, uniform
         self._silence_seconds = silence_seconds
-        self._day_volumes: dict[int, int] = {}
+        self._day_volumes: dict[int, tuple[date, int]] = {}
         self._refused = False
 
     def resume(self, prices: Mapping[str, float], market_time: datetime) -> None:
@@ -221,20 +222,26 @@ class KiteFeed:
             packet.last_price,
             bid.price if has_depth else packet.last_price,
             ask.price if has_depth else packet.last_price,
-            self._traded(packet),
+            self._traded(packet, min(packet.exchange_time or now, now)),  # a stamp from the future is no new day
             bid.quantity,
             ask.quantity,
             packet.open_interest,
             packet.close,
         )
 
-    def _traded(self, packet: Packet) -> float:
-        """Since the tick before. The day's volume is less than before only when another day has begun."""
+    def _traded(self, packet: Packet, time: datetime) -> float:
+        """Since the tick before: the day's volume less what it was. Of a new day all of it, but nothing while the
+        vendor repeats the old day's; nothing of a packet that is late."""
         if packet.mode == "ltp" or packet.is_index:
             return 0.0
-        before = self._day_volumes.get(packet.token, packet.volume)
-        self._day_volumes[packet.token] = packet.volume
-        return float(packet.volume - before if packet.volume >= before else packet.volume)
+        day = time.astimezone(IST).date()
+        before_day, before = self._day_volumes.get(packet.token, (day, packet.volume))
+        if day < before_day or (day == before_day and packet.volume < before):
+            return 0.0
+        traded = packet.volume - before if day == before_day else packet.volume if packet.volume != before else 0
+        if day == before_day or packet.volume != before:
+            self._day_volumes[packet.token] = day, packet.volume
+        return float(traded)
 
     def _leave_out(self, reason: str, what: str) -> None:
         if not self.unusable[reason]:

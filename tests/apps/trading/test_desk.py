@@ -226,6 +226,16 @@ def test_options_are_settled_in_cash_when_they_expire(transactional_db, monkeypa
     assert accounts.load_book(row.account).imbalance == 0
 
 
+def test_old_quotes_fill_nothing(market, user):
+    market.desk.paused = True
+    row = market.place(user, "TCS", "BUY", 10)
+    assert (row.status, row.reason) == ("NEW", "")
+    market.desk.paused = False
+    market.quote("TCS", 3_005.0)
+    row.refresh_from_db()
+    assert row.status == "FILLED"
+
+
 def test_another_market_lets_automatic_accounts_start_anew(market, user, other_user):
     models.Account.objects.create(user=user, auto_trade=True)
     for each in (user, other_user):

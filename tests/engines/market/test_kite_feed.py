@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from contextlib import aclosing, asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -149,11 +149,20 @@ async def test_quotes_of_every_mode():
 
 
 async def test_volume_is_what_traded_since_the_tick_before():
-    volumes = [1_000, 1_000, 1_500, 40, 50]  # another day begins with the 40
-    frames = [send(msgspec.structs.replace(FULL, volume=volume)) for volume in volumes]
+    today, yesterday = TRADED_AT, TRADED_AT - timedelta(days=1)
+    told = [
+        (yesterday, 1_000, 0.0),
+        (yesterday, 1_500, 500.0),
+        (yesterday, 1_490, 0.0),  # late, or corrected
+        (today, 1_500, 0.0),  # repeated before the first trade
+        (today, 40, 40.0),
+        (today, 50, 10.0),
+        (yesterday, 1_600, 0.0),
+    ]
+    frames = [send(msgspec.structs.replace(FULL, volume=volume, exchange_time=time)) for time, volume, _ in told]
     async with kite(sending(*frames)) as server:
         got = await take(feed_of(server.url), len(frames))
-    assert [batch[0].volume for batch in got] == [0.0, 0.0, 500.0, 40.0, 10.0]
+    assert [batch[0].volume for batch in got] == [traded for _, _, traded in told]
 
 
 async def test_an_empty_side_of_the_book_has_no_price():
