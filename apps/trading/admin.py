@@ -17,15 +17,22 @@ class WatchlistItemAdmin(admin.ModelAdmin):
     autocomplete_fields = ("user", "instrument")
 
 
-class PositionInline(admin.TabularInline):
-    model = models.Position
-    extra = 0
-    can_delete = False
-    readonly_fields = ("symbol", "quantity", "cost", "last_price", "realised_pnl", "charges")
-    fields = readonly_fields
+class ReadOnly:
+    """The engine writes these rows from its memory: an edit would be lost, or make an order be filled twice."""
 
-    def has_add_permission(self, request, obj):
+    def has_add_permission(self, request, obj=None):
         return False
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+
+class PositionInline(ReadOnly, admin.TabularInline):
+    model = models.Position
+    fields = ("symbol", "quantity", "cost", "last_price", "realised_pnl", "charges")
 
 
 class RiskLimitsInline(admin.StackedInline):
@@ -58,19 +65,28 @@ class AccountAdmin(admin.ModelAdmin):
     )
     inlines = (RiskLimitsInline, PositionInline)
 
+    def get_readonly_fields(self, request, obj=None):
+        return self.readonly_fields if obj is None else (*self.readonly_fields, "opening_cash", "user")
+
+    def save_model(self, request, obj, form, change):
+        if change:  # and nothing that was only shown
+            obj.save(update_fields=form.changed_data)
+        else:
+            obj.cash = obj.day_start_value = obj.peak_value = obj.opening_cash
+            obj.save()
+
     def save_related(self, request, form, formsets, change):
         super().save_related(request, form, formsets, change)
         controls.changed(form.instance.pk)
 
 
-class ExecutionInline(admin.TabularInline):
+class ExecutionInline(ReadOnly, admin.TabularInline):
     model = models.Execution
-    extra = 0
-    readonly_fields = ("quantity", "price", "charges", "realised_pnl", "error", "executed_at")
+    fields = ("quantity", "price", "charges", "realised_pnl", "error", "executed_at")
 
 
 @admin.register(models.Order)
-class OrderAdmin(admin.ModelAdmin):
+class OrderAdmin(ReadOnly, admin.ModelAdmin):
     list_display = (
         "created_at",
         "account",

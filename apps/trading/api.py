@@ -16,6 +16,9 @@ from apps.trading import accounts, controls, headlines, messages, models, orders
 
 router = Router(auth=user_auth)
 
+SYMBOL = r"^[A-Z0-9][A-Z0-9&_.\-]*$"
+PRINTABLE = r"^[\x21-\x7e]*$"
+TEXT = r"^[^\x00]*$"  # what a database takes
 # As a DecimalField holds it: beyond that a database would round, or refuse.
 OrderPrice = Annotated[Decimal, Field(gt=0, max_digits=12, decimal_places=4)]
 STATUSES = ("OPEN", *get_args(messages.OrderStatus))
@@ -42,7 +45,7 @@ class Watchlist(Schema):
 class OrderIn(Schema):
     """`product`: DELIVERY or INTRADAY for shares, NORMAL for futures and options; DELIVERY or NORMAL when left out."""
 
-    symbol: str = Field(..., max_length=40, examples=["RELIANCE"])
+    symbol: str = Field(..., max_length=40, pattern=SYMBOL, examples=["RELIANCE"])
     side: messages.Side
     quantity: int = Field(..., gt=0, le=10_000_000)
     order_type: messages.OrderType = "MARKET"
@@ -50,7 +53,9 @@ class OrderIn(Schema):
     stop_price: OrderPrice | None = None
     time_in_force: messages.TimeInForce = "DAY"
     product: messages.Product | None = None
-    client_order_id: str = Field("", max_length=64, description="The same id again is the same order, placed once.")
+    client_order_id: str = Field(
+        "", max_length=64, pattern=PRINTABLE, description="The same id again is the same order, placed once."
+    )
 
 
 class OrderOut(Schema):
@@ -116,17 +121,27 @@ class Limits(Schema):
     mtm_stop: Decimal | None = None
 
 
+class Pages(LimitOffsetPagination):
+    """`limit` and `offset`, within what a database counts to."""
+
+    class Input(Schema):
+        limit: int = Field(100, ge=1, le=1_000)
+        offset: int = Field(0, ge=0, le=10_000_000)
+
+
 class KillSwitch(Schema):
     engaged: bool
-    reason: str = Field("", max_length=200)
+    reason: str = Field("", max_length=200, pattern=TEXT)
 
 
 class HeadlineIn(Schema):
-    title: str = Field(..., min_length=1, max_length=300)
-    source: str = Field("", max_length=80)
-    url: str = Field("", max_length=500)
+    title: str = Field(..., min_length=1, max_length=300, pattern=TEXT)
+    source: str = Field("", max_length=80, pattern=TEXT)
+    url: str = Field("", max_length=500, pattern=PRINTABLE)
     published_at: datetime | None = None
-    symbols: list[str] | None = Field(None, max_length=50, description="Left out: they are found in the title.")
+    symbols: list[Annotated[str, Field(max_length=40, pattern=SYMBOL)]] | None = Field(
+        None, max_length=50, description="Left out: they are found in the title."
+    )
 
 
 class HeadlinesIn(Schema):
@@ -174,7 +189,7 @@ def place_order(request: HttpRequest, body: OrderIn) -> Any:
 
 
 @router.get("/orders/", response=list[OrderOut])
-@paginate(LimitOffsetPagination)
+@paginate(Pages)
 def list_orders(request: HttpRequest, status: str | None = None, symbol: str | None = None) -> Any:
     """Your orders, newest first. `status=OPEN`: those that can still be filled."""
     if status is not None and status not in STATUSES:

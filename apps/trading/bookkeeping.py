@@ -19,6 +19,21 @@ from engines.trading.signals import SignalEvent
 
 KEPT_FOR = timedelta(hours=6)
 DAYS_OF_VOLATILITY = 252
+_OF_A_MARKET = (
+    "cash",
+    "day",
+    "day_start_value",
+    "peak_value",
+    "max_drawdown",
+    "margin_blocked",
+    "sharpe",
+    "risk_state",
+    "trade_count",
+    "win_count",
+    "loss_count",
+    "gross_profit",
+    "gross_loss",
+)  # of an account; limits and the kill switch are its user's
 HISTORY = timedelta(days=750)  # 500 sessions and what lies between them
 
 
@@ -156,10 +171,12 @@ def change_market() -> None:
     for account in models.Account.objects.filter(auto_trade=True):
         for rows in (account.orders, account.positions, account.daily_values):
             rows.all().delete()
-        fresh = models.Account(user_id=account.user_id, auto_trade=True, opening_cash=account.opening_cash)
-        fresh.cash = fresh.day_start_value = fresh.peak_value = account.opening_cash
-        fresh.pk, fresh.brokerage_plan = account.pk, account.brokerage_plan
-        fresh.save()
+        account.cash = account.day_start_value = account.peak_value = account.opening_cash
+        account.day, account.sharpe, account.risk_state = None, None, {}
+        account.max_drawdown, account.margin_blocked = 0.0, Decimal(0)
+        account.trade_count = account.win_count = account.loss_count = 0
+        account.gross_profit = account.gross_loss = Decimal(0)
+        account.save(update_fields=_OF_A_MARKET)
 
 
 def prune(now: datetime) -> None:
@@ -168,6 +185,8 @@ def prune(now: datetime) -> None:
     automatic = models.Order.objects.filter(account__auto_trade=True).exclude(status__in=models.Order.OPEN)
     automatic.filter(created_at__lt=now - KEPT_FOR).delete()
     models.RiskAlert.objects.filter(created_at__lt=now - KEPT_FOR, user__account__auto_trade=True).delete()
+    known = models.Instrument.objects.values_list("symbol", flat=True)
+    models.LastPrice.objects.exclude(symbol__in=known).delete()
 
 
 @transaction.atomic

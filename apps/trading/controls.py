@@ -11,9 +11,6 @@ from django.db import transaction
 from apps.trading import models
 from engines.trading.risk.limits import RiskLimits
 
-_columns = models.RiskLimits._meta.concrete_fields  # noqa: SLF001 - Django's documented name
-FIELDS = tuple(column.name for column in _columns if column.name not in ("id", "account"))
-
 
 def own_account(user_id: str) -> models.Account:
     """The user's account; made, with the default cash, when there is none yet."""
@@ -25,7 +22,7 @@ def limits_of(account: models.Account) -> RiskLimits:
     """The account's limits; the defaults where it has none of its own. Raises `ValueError` for what makes no sense."""
     row = getattr(account, "risk_limits", None) if account.pk else None
     row = row or models.RiskLimits()
-    return RiskLimits(**{name: getattr(row, name) for name in FIELDS})
+    return row.as_limits()
 
 
 def set_limits(user_id: str, values: dict[str, Any]) -> RiskLimits:
@@ -36,7 +33,7 @@ def set_limits(user_id: str, values: dict[str, Any]) -> RiskLimits:
         row, _ = models.RiskLimits.objects.get_or_create(account=account)
         for name, value in values.items():
             setattr(row, name, value)
-        limits = RiskLimits(**{name: getattr(row, name) for name in FIELDS})  # refuses what makes no sense
+        limits = row.as_limits()
         try:
             row.full_clean()
         except ValidationError as error:
@@ -66,4 +63,4 @@ def changed(account_id: int) -> None:
 
 def as_dict(limits: RiskLimits) -> dict[str, Any]:
     """For the REST API: only what can be set there."""
-    return {name: value for name, value in msgspec.structs.asdict(limits).items() if name in FIELDS}
+    return msgspec.structs.asdict(limits)

@@ -6,7 +6,10 @@ import uuid
 from decimal import Decimal
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
+
+from engines.trading.risk.limits import RiskLimits as EngineLimits
 
 
 def price_field(**options: object) -> models.DecimalField:
@@ -144,6 +147,16 @@ class RiskLimits(models.Model):
 
     def __str__(self) -> str:
         return f"limits of {self.account}"
+
+    def clean(self) -> None:
+        try:
+            self.as_limits()
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+
+    def as_limits(self) -> EngineLimits:
+        """What the engine keeps to. Raises `ValueError` for what makes no sense."""
+        return EngineLimits(**{name: getattr(self, name) for name in EngineLimits.__struct_fields__})
 
 
 class DailyValue(models.Model):

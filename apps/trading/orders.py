@@ -87,9 +87,10 @@ def find(user_id: str, order_id: str) -> models.Order | None:
     """One of the user's orders, by its id or its client order id."""
     orders = models.Order.objects.filter(account__user_id=user_id)
     try:
-        return orders.filter(pk=UUID(order_id)).first()
+        found = orders.filter(pk=UUID(order_id)).first()
     except ValueError:
-        return orders.filter(client_order_id=order_id).first()
+        found = None
+    return found or orders.filter(client_order_id=order_id).first()
 
 
 def request_cancel(user_id: str, order_id: str) -> models.Order | None:

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable
 from datetime import date, datetime
 
-from django.db import DatabaseError
 from django.utils import timezone
 
 from apps.streaming.audience import watched
@@ -130,8 +129,8 @@ class TradingRunner:
             return
         self._list_instruments()
         day = now.astimezone(IST).date()
-        if day != self._market_day:
-            self._start_day(day, now)
+        if day != self._market_day and not self._start_day(day, now):
+            return  # nothing is right before the day has begun: the next quotes try again
         self._options.add_quotes(update.quotes)
         for bar in update.closed_bars:
             self._options.add_bar(bar)
@@ -141,19 +140,23 @@ class TradingRunner:
             if due():
                 _guarded(lambda work=work: work(now))
 
-    def _start_day(self, day: date, now: datetime) -> None:
-        began = self._market_day
-        self._market_day = day
-        _guarded(lambda: self._desk.start_day(day, now))
+    def _start_day(self, day: date, now: datetime) -> bool:
+        """Whether the books are in the day now."""
+        if not _guarded(lambda: self._desk.start_day(day, now)):
+            return False
+        began, self._market_day = self._market_day, day
         if began is not None:
             _guarded(lambda: self._options.end_day(began))
+        return True
 
     def _publish_mood(self) -> None:
         self._mood.publish(self._options.pcr, self._options.volatility_index, timezone.now())
 
     def _take_requests(self) -> None:
+        """At a live market's time: also when it is silent, and after it has closed."""
+        now = runtime().clock.now() if self._market.feed.is_live else self._market.market_time
         self._signals.paused = self._desk.paused = self._market.is_stale or self._market.ended
-        _guarded(self._desk.take_requests)
+        _guarded(lambda: self._desk.take_requests(now))
 
     async def _close_bars(self) -> None:
         """A live market's bars end by the clock, also when nothing is traded, or the session is over."""
@@ -173,11 +176,15 @@ def _prune(market_time: datetime) -> None:
     services.drop_expired_instruments(market_time.astimezone(IST).date())
 
 
-def _guarded(step: Callable[[], object]) -> None:
-    """One engine's trouble with the database must not stop the others; the next quotes try again."""
+def _guarded(step: Callable[[], object]) -> bool:
+    """One engine's trouble must not stop the others; the next quotes try again. Whether it went well."""
     try:
         step()
     except TermOver:
         log.warning("another process runs the engines: these write nothing until they stop")
-    except DatabaseError:
-        log.exception("an engine could not write; memory and database agree again with the next step")
+    except Exception:
+        # Nothing of the step counts: it was one transaction, and memory is read from the database anew.
+        log.exception("an engine's step failed; it is tried again")
+    else:
+        return True
+    return False

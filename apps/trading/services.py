@@ -61,9 +61,30 @@ def register_instruments(instruments: Iterable[Instrument], source: models.Instr
     )
 
 
+def instruments_of(symbols: Collection[str]) -> dict[str, Instrument]:
+    """The engine's instruments of these symbols, as far as they are known."""
+    return {
+        row.symbol: Instrument(
+            symbol=row.symbol,
+            name=row.name,
+            kind=row.kind,  # type: ignore[arg-type]
+            exchange=row.exchange,
+            lot_size=row.lot_size,
+            tick_size=row.tick_size,
+            multiplier=row.multiplier,
+            underlying=row.underlying,
+            expiry=row.expiry,
+            strike=row.strike,
+            option_type=row.option_type or None,  # type: ignore[arg-type]
+        )
+        for row in models.Instrument.objects.filter(symbol__in=symbols)
+    }
+
+
 def drop_expired_instruments(day: date) -> int:
-    """Forget contracts that expired before the day. How many there were."""
-    return models.Instrument.objects.filter(expiry__lt=day).delete()[0]
+    """Forget contracts that expired before the day and that nobody holds. How many there were."""
+    held = models.Position.objects.exclude(quantity=0).values_list("symbol", flat=True)
+    return models.Instrument.objects.filter(expiry__lt=day).exclude(symbol__in=held).delete()[0]
 
 
 def are_known(symbols: Collection[str]) -> dict[str, bool]:

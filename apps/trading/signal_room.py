@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
@@ -27,6 +28,7 @@ class SignalRoom:
     def __init__(self, market: MarketData, desk: TradingDesk) -> None:
         self._market = market
         self._desk = desk
+        self._unrecorded: deque[SignalEvent] = deque()
         self._followed: frozenset[str] = frozenset()
         self._shares: frozenset[str] = frozenset()
         self._engine = SignalEngine(
@@ -61,37 +63,48 @@ class SignalRoom:
         bookkeeping.cancel_signals([event.signal_id for event in left if event.signal_id not in accepted])
 
     def on_market(self, update: MarketUpdate, now: datetime) -> None:
-        """Take one instant's quotes and bars."""
-        events = self._engine.on_quotes([quote for quote in update.quotes if quote.symbol in self._followed])
+        """Take one instant's quotes and bars. What could not be recorded is recorded with the next."""
+        self._unrecorded += self._engine.on_quotes([quote for quote in update.quotes if quote.symbol in self._followed])
         for bar in update.closed_bars:
             if bar.symbol in self._followed:
-                events += self._engine.on_bar(bar)
-        for event in events:
-            bookkeeping.record_signal(event, simulated=self._market.feed.simulated)
-            self._follow(event, now)
+                self._unrecorded += self._engine.on_bar(bar)
+        while self._unrecorded:
+            self.record(self._unrecorded[0], now)
+            self._unrecorded.popleft()
+
+    def record(self, event: SignalEvent, now: datetime) -> None:
+        """Publish a signal's event, and place the orders that follow from it."""
+        simulated = self._market.feed.simulated
+        self._desk.record_and_place(
+            lambda: bookkeeping.record_signal(event, simulated=simulated), self._orders(event), now
+        )
 
     def save(self) -> None:
         """Keep what an open signal has seen so far."""
         bookkeeping.save_extremes(self._engine.open_signals)
 
-    def _follow(self, event: SignalEvent, now: datetime) -> None:
-        """Every automatic account that watches the share goes with a new signal, and out when it ends."""
+    def _orders(self, event: SignalEvent) -> list[tuple[int, orders.NewOrder]]:
+        """By user: every automatic account that watches the share goes with a new signal, and out when it ends."""
         if event.status == "ACTIVE" or event.symbol not in self._shares:
-            return
-        for user_id, held in self._desk.automatic_accounts(event.symbol):
-            wanted = self._wanted(event, user_id, held)
-            if wanted:
-                self._desk.place(
-                    user_id,
-                    orders.NewOrder(
-                        symbol=event.symbol,
-                        side="BUY" if wanted > 0 else "SELL",
-                        quantity=abs(wanted),
-                        product="INTRADAY",
-                        client_order_id=f"{event.signal_id}:{event.status}",
-                    ),
-                    now,
-                )
+            return []
+        wanted = [
+            (user_id, self._wanted(event, user_id, held))
+            for user_id, held in self._desk.automatic_accounts(event.symbol)
+        ]
+        return [
+            (
+                user_id,
+                orders.NewOrder(
+                    symbol=event.symbol,
+                    side="BUY" if units > 0 else "SELL",
+                    quantity=abs(units),
+                    product="INTRADAY",
+                    client_order_id=f"{event.signal_id}:{event.status}",
+                ),
+            )
+            for user_id, units in wanted
+            if units
+        ]
 
     def _wanted(self, event: SignalEvent, user_id: int, held: int) -> int:
         """How many units to buy (or sell, below 0). One strategy's exit closes what the account holds the same way."""

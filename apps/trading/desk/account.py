@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+
+from django.utils import timezone
 
 from apps.trading import accounts, controls, models
 from engines.market.instruments import Instrument
@@ -16,6 +19,8 @@ from engines.trading.performance import TradeStats
 from engines.trading.risk.limits import RiskLimits
 from engines.trading.risk.monitor import RiskMonitor
 from engines.trading.risk.order_checks import OrderRate
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -60,8 +65,7 @@ class AccountState:
 
 def load(row: models.Account, prices: Mapping[str, Decimal]) -> AccountState:
     """The account as the database has it, marked at these prices."""
-    monitor = RiskMonitor()
-    monitor.restore(row.risk_state)
+    limits, monitor = _risk_of(row)
     return AccountState(
         account_id=row.pk,
         user_id=row.user_id,
@@ -74,11 +78,26 @@ def load(row: models.Account, prices: Mapping[str, Decimal]) -> AccountState:
         sharpe=row.sharpe,
         day_start_value=row.day_start_value,
         margin_blocked=row.margin_blocked,
-        limits=controls.limits_of(row),
+        limits=limits,
         monitor=monitor,
         rate=OrderRate(),
         value_at_risk={},
     )
+
+
+def _risk_of(row: models.Account) -> tuple[RiskLimits, RiskMonitor]:
+    """Limits and their memory. An account whose rows make no sense is blocked, and holds up nobody else."""
+    monitor, now = RiskMonitor(), timezone.now()
+    try:
+        limits = controls.limits_of(row)
+        monitor.restore(row.risk_state)
+    except ValueError:
+        log.exception("the risk limits of account %s make no sense: it may only close positions", row.pk)
+        limits = RiskLimits()
+        monitor.engage("the limits of this account make no sense", now)
+    if row.kill_switch:
+        monitor.engage(row.kill_switch_reason, now)
+    return limits, monitor
 
 
 def margin_of_positions(book: Book, instruments: Mapping[str, Instrument], day: date) -> Decimal:

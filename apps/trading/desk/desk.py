@@ -1,7 +1,7 @@
 """The trading desk: takes orders, fills them, keeps all books, marks them, watches their risk.
 
 Everything is in memory and written through: after each call the database, what was published and memory agree. If a
-write fails, memory is read from the database anew.
+call fails, nothing of it counts: memory is read from the database anew before the next.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import ParamSpec
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
-from django.db import DatabaseError
 from django.utils import timezone
 
-from apps.trading import accounts, bookkeeping, controls, models, orders
+from apps.trading import accounts, bookkeeping, controls, models, orders, services
 from apps.trading.desk import account as account_state
 from apps.trading.desk import publishing
 from apps.trading.desk.account import AccountState
@@ -28,7 +28,7 @@ from engines.market.calendar import IST, is_open, previous_session_day
 from engines.market.instruments import Instrument
 from engines.market.quotes import QuoteTick
 from engines.trading.book import Position, money
-from engines.trading.orders import CancelRejected, Order, OrderEvent, OrderRejected
+from engines.trading.orders import CancelRejected, Order, OrderCanceled, OrderEvent, OrderRejected
 from engines.trading.paper_broker import Funds, PaperBroker
 from engines.trading.performance import sharpe
 from engines.trading.pnl import LivePnl
@@ -40,7 +40,27 @@ log = logging.getLogger(__name__)
 DAYS_OF_SHARPE = 252
 REQUESTS_AT_ONCE = 1_000
 
+QUOTE_AGE = timedelta(seconds=60)  # an older quote fills no new order
+
 Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def _all_or_nothing(
+    method: Callable[Concatenate[TradingDesk, Arguments], Result],
+) -> Callable[Concatenate[TradingDesk, Arguments], Result]:
+    """Begin with memory as the database has it; whatever a call that failed left behind is thrown away."""
+
+    @wraps(method)
+    def call(desk: TradingDesk, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        desk.ensure_loaded()
+        try:
+            return method(desk, *args, **kwargs)
+        except BaseException:
+            desk.is_stale = True
+            raise
+
+    return call
 
 
 class TradingDesk:
@@ -49,6 +69,8 @@ class TradingDesk:
     def __init__(self, *, quotes: Mapping[str, QuoteTick], previous_close: Mapping[str, float]) -> None:
         self.paused = False
         """Whether the quotes are old: the feed is silent, or has ended. Orders are taken then, and wait."""
+        self.is_stale = True
+        """Whether memory is not what the database says."""
         self._quotes = quotes
         self._previous_close = previous_close
         self._market_time: datetime | None = None
@@ -74,19 +96,22 @@ class TradingDesk:
     def begin(self, market: str) -> bool:
         """Take a new term, and everything that the database has; whether the market is that of the term before."""
         self._fence = Fence(market)
-        if not self._fence.same_market:
-            bookkeeping.change_market()
-        self._reload()
+        self.is_stale = True
+        self.ensure_loaded()
         return self._fence.same_market
 
     def set_instruments(self, instruments: Iterable[Instrument]) -> None:
         """What can be traded now: contracts were listed, or have expired."""
-        self._instruments = {instrument.symbol: instrument for instrument in instruments}
-        # What expires leaves the feed before it is settled here.
+        # What is held goes on being known after the feed lists it no more, until it is closed or settled.
+        held = services.instruments_of(self._live.symbols)
+        self._instruments = {**held, **{instrument.symbol: instrument for instrument in instruments}}
         self._expiring.update((s, i) for s, i in self._instruments.items() if i.expiry is not None)
         self._broker.set_instruments(self._instruments)
 
-    def _reload(self) -> None:
+    def ensure_loaded(self) -> None:
+        """Read everything from the database, if memory is not what it says. Raises what the database raises."""
+        if not self.is_stale:
+            return
         watched = {state.user_id for state in self._states.values() if state.watched}
         self._live, self._ledger, self._risk = LivePnl(), Ledger(), RiskDesk()
         for symbol, day, close in bookkeeping.daily_closes():
@@ -103,6 +128,7 @@ class TradingDesk:
         rows = list(working.order_by("created_at"))
         self._ledger.rows = {str(row.pk): row for row in rows}
         self._broker.restore([self._order(row) for row in rows])
+        self.is_stale = False
         self.watch(watched)
 
     def _adopt(self, row: models.Account) -> AccountState:
@@ -117,27 +143,42 @@ class TradingDesk:
 
     # Orders
 
-    def take_requests(self) -> None:
+    @_all_or_nothing
+    def take_requests(self, now: datetime | None) -> None:
         """Look for new orders, cancellations and changed controls in the database, and act on them. Orders wait until
         the market has a time."""
         self._take_controls()
-        now = self._market_time
-        if now is None:
+        if now is None or self._market_time is None:
             return
         waiting = models.Order.objects.filter(status=models.Order.Status.PENDING_NEW).order_by("created_at")
         for row in waiting[:REQUESTS_AT_ONCE]:
-            self._submit(row, now)
+            try:
+                self._submit(row, now)
+            except (ValueError, LookupError, ArithmeticError):
+                log.exception("order %s cannot be dealt with: it is refused, the others go on", row.pk)
+                self.is_stale = True
+                self.ensure_loaded()
+                self._write(self._ledger.refuse, row)
         wanted = models.Order.objects.filter(cancel_requested=True, status__in=models.Order.OPEN)
         for order_id in list(wanted.values_list("pk", flat=True)):
             if str(order_id) in self._ledger.rows:
                 self._apply(self._broker.cancel(str(order_id), now))
 
-    def place(self, user_id: int, wanted: orders.NewOrder, now: datetime) -> None:
-        """An order of the engine's own, for an account that trades automatically. Acted on at once."""
-        row, is_new = orders.place(str(user_id), wanted)
-        if is_new:
-            self._submit(row, now)
+    @_all_or_nothing
+    def record_and_place(
+        self, record: Callable[[], object], wanted: Iterable[tuple[int, orders.NewOrder]], now: datetime
+    ) -> None:
+        """Record something, and place the orders (by user) that follow from it, in one transaction; then act on them.
+        Should the process end in between, they are taken at the next start."""
+        assert self._fence is not None  # noqa: S101 - begin() comes first
+        with self._fence.transaction():
+            record()
+            placed = [orders.place(str(user_id), order) for user_id, order in wanted]
+        for row, is_new in placed:
+            if is_new:
+                self._submit(row, now)
 
+    @_all_or_nothing
     def automatic_accounts(self, symbol: str) -> list[tuple[int, int]]:
         """Whoever trades this symbol's signals automatically: (user, units held)."""
         watching = models.WatchlistItem.objects.filter(instrument_id=symbol, user__account__auto_trade=True)
@@ -151,6 +192,7 @@ class TradingDesk:
         """What the user's account began with."""
         return self._by_user[user_id].book.opening_cash
 
+    @_all_or_nothing
     def on_quotes(self, quotes: Sequence[QuoteTick], now: datetime) -> None:
         """Fill what these quotes fill."""
         self._market_time = now
@@ -165,6 +207,9 @@ class TradingDesk:
         self._ledger.rows[order.order_id] = row
         instrument, quote = self._instruments.get(order.symbol), self._quotes.get(order.symbol)
         refused = self._risk.refusal(state, order, instrument, quote, self._broker.open_orders(state.account_id))
+        if row.cancel_requested:
+            self._apply([OrderCanceled(order.cancel("canceled before it was taken", now))])
+            return
         if refused is not None:
             rejected = order.reject(refused.reason, now, refused.code)
             self._apply([OrderRejected(rejected, refused.code, rejected.reason)])
@@ -173,8 +218,8 @@ class TradingDesk:
         margin = account_state.margin_of_positions(state.book, self._instruments, now.astimezone(IST).date())
         held = {symbol: position.quantity for symbol, position in state.book.positions.items() if position.quantity}
         funds = Funds(available=state.book.cash - margin, held=held)
-        if self.paused:
-            quote = None  # it is too old to be filled against
+        if quote is not None and (self.paused or now - quote.time > QUOTE_AGE):
+            quote = None  # too old to be filled against
         self._apply(self._broker.submit(order, funds, quote, None if close is None else money(close), now))
 
     def _apply(self, events: Iterable[OrderEvent]) -> None:
@@ -187,14 +232,10 @@ class TradingDesk:
             self._write(self._record, self._state(account_id), of_account)
 
     def _write(self, call: Callable[Arguments, None], *args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
-        """In a transaction of this term. When that fails, memory is what the database says, again."""
+        """In a transaction of this term."""
         assert self._fence is not None  # noqa: S101 - begin() comes first
-        try:
-            with self._fence.transaction():
-                call(*args, **kwargs)
-        except (DatabaseError, ValueError):
-            log.exception("the desk could not write; it reads everything anew")
-            self._reload()
+        with self._fence.transaction():
+            call(*args, **kwargs)
 
     def _record(self, state: AccountState, events: Sequence[OrderEvent]) -> None:
         for event in events:
@@ -227,7 +268,10 @@ class TradingDesk:
     def _control(self, state: AccountState) -> None:
         row = models.Account.objects.select_for_update().get(pk=state.account_id)
         now = timezone.now()
-        state.limits = controls.limits_of(row)
+        try:
+            state.limits = controls.limits_of(row)
+        except ValueError:
+            log.exception("the risk limits of account %s make no sense: the old ones hold", row.pk)
         state.auto_trade, state.brokerage_plan = row.auto_trade, row.brokerage_plan
         if row.kill_switch:
             announce(state, state.monitor.engage(row.kill_switch_reason, now))
@@ -240,6 +284,7 @@ class TradingDesk:
 
     # Marks
 
+    @_all_or_nothing
     def mark(self, now: datetime) -> None:
         """Mark all accounts at the latest prices, and tell who watches."""
         self._prices.update((s, money(quote.last)) for s, quote in self._quotes.items() if quote.last > 0)
@@ -274,12 +319,14 @@ class TradingDesk:
         state.peak_value, state.max_drawdown = self._live.peak_and_max_drawdown(state.account_id)
         return (state.peak_value, state.max_drawdown) != before
 
+    @_all_or_nothing
     def check_risk(self) -> None:
         """Let the rules look at every account that one may have something to say of."""
         for state in self._risk.check(self._live, self._states):
             state.book.mark(self._prices)
             self._write(self._tell_risk, state)
 
+    @_all_or_nothing
     def value_risk(self, deltas: Mapping[str, float]) -> None:
         """Work out value at risk anew; an option counts as its delta (by symbol) in units of its underlying."""
 
@@ -301,6 +348,7 @@ class TradingDesk:
 
     # Who watches
 
+    @_all_or_nothing
     def watch(self, user_ids: Collection[int]) -> None:
         """These users look at their account now. Who begins to gets everything; what nobody sees is not kept."""
         for state in self._states.values():
@@ -323,9 +371,11 @@ class TradingDesk:
     def _day(self) -> date:
         return (self._market_time or timezone.now()).astimezone(IST).date()
 
+    @_all_or_nothing
     def start_day(self, day: date, now: datetime) -> None:
         """A market day begins: yesterday's orders expire, contracts that are over are settled, and the day's profit and
-        loss counts from the previous closes. Nothing on the day that the books are in already, as after a restart."""
+        loss counts from the previous closes. Nothing on the day that the books are in already, as after a restart. If
+        it fails, call it again: accounts that are in the day are not moved twice."""
         assert self._fence is not None  # noqa: S101 - begin() comes first
         self._market_time = now
         if self._fence.day == day:
@@ -348,7 +398,7 @@ class TradingDesk:
             fills = settlement_fills(held, self._expiring, self._prices, now)
             if fills:
                 self._write(self._settle, state, fills)
-        self._expiring = {s: i for s, i in self._expiring.items() if i.expiry is not None and not is_expired(i, now)}
+        self._expiring = {s: i for s, i in self._expiring.items() if not is_expired(i, now) or s in self._live.symbols}
 
     def _settle(self, state: AccountState, fills: Sequence[SettlementFill]) -> None:
         for fill in fills:
@@ -364,6 +414,8 @@ class TradingDesk:
 
     def _start_day(self, state: AccountState, before: date | None, day: date, closes: Mapping[str, Decimal]) -> None:
         row = models.Account.objects.get(pk=state.account_id)
+        if row.day == day:
+            return
         state.book.mark(self._prices)
         if before is not None:
             value = state.book.totals().total_value
@@ -375,4 +427,5 @@ class TradingDesk:
         models.Account.objects.filter(pk=row.pk).update(day=day)
         save_positions(state)
         announce(state, state.monitor.start_day(day))
+        state.touched.update(symbol for symbol, held in state.book.positions.items() if held.quantity)
         self._after_change(state)

@@ -8,7 +8,7 @@ from datetime import date
 
 from django.db import transaction
 
-from apps.trading import models
+from apps.trading import bookkeeping, models
 
 _ONLY = 1
 
@@ -28,6 +28,7 @@ class Fence:
             row.term, row.market = row.term + 1, market
             if not self.same_market:
                 row.day = None
+                bookkeeping.change_market()
             row.save()
         self.term, self.day = row.term, row.day
 

@@ -114,6 +114,14 @@ class Ledger:
         self.fill(state, row, quantity=fill.quantity, price=fill.price, charges=fill.charges, instrument=instrument)
         websocket_utils.notify_order_update(state.user_id, present.order(row))
 
+    def refuse(self, row: models.Order) -> None:
+        """Reject an order that made the desk stumble: it would do so for ever."""
+        row.status = models.Order.Status.REJECTED
+        row.reason_code, row.reason = "internal_error", "the order could not be dealt with; this is our mistake"
+        row.updated_at = timezone.now()
+        row.save(update_fields=["status", "reason_code", "reason", "updated_at"])
+        websocket_utils.notify_order_update(row.account.user_id, present.order(row))
+
     def _failed(self, state: AccountState, row: models.Order) -> None:
         execution = models.Execution.objects.create(
             order=row, quantity=row.quantity, error=row.reason, executed_at=timezone.now()

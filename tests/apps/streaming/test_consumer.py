@@ -188,12 +188,12 @@ def test_a_killed_client_is_forgotten(server, user):
 
 
 def test_a_failing_stream_closes_with_1011_and_the_log_says_why(server, user, monkeypatch, caplog):
-    from apps.trading import services
+    from apps.trading import accounts
 
     def fail(user_id):
         raise ZeroDivisionError("boom")
 
-    monkeypatch.setattr(services, "pnl", fail)
+    monkeypatch.setattr(accounts, "pnl", fail)
     with server.open("trading/pnl/", user) as client:
         assert client.close_code() == 1011
     with server.open("trading/signals/", user) as other:

@@ -60,9 +60,12 @@ class DeskMarket:
     def place(self, user: Any, symbol: str, side: str, quantity: int, **fields: Any) -> Any:
         """Place an order as the API does, and let the desk take it."""
         row, _ = orders.place(str(user.pk), orders.NewOrder(symbol=symbol, side=side, quantity=quantity, **fields))
-        self.desk.take_requests()
+        self.take_requests()
         row.refresh_from_db()
         return row
+
+    def take_requests(self) -> None:
+        self.desk.take_requests(self.now)
 
     def of(self, topic: str, type_: str) -> list[dict[str, Any]]:
         return [message for message in self.published[topic] if message["type"] == type_]

@@ -3,12 +3,14 @@
 import random
 from datetime import date, timedelta
 from decimal import Decimal
+from uuid import uuid4
 
 import msgspec
 import pytest
+from django.core.exceptions import ValidationError
 from django.db import DatabaseError
 
-from apps.trading import accounts, bookkeeping, controls, models
+from apps.trading import accounts, bookkeeping, controls, models, orders
 from apps.trading.desk.fence import TermOver
 from engines.market.instruments import NSE_UNIVERSE, Instrument
 from tests.apps.trading.desk_market import DeskMarket
@@ -88,7 +90,7 @@ def random_order(rng, market):
 def test_everything_agrees_after_each_of_many_random_orders(market, user):
     rng = random.Random(11)
     controls.set_limits(str(user.pk), {"orders_per_minute": None, "concentration": None, "gross_exposure": None})
-    market.desk.take_requests()
+    market.take_requests()
     market.desk.watch({user.pk})
     client = Client(market, user)
     for number in range(ORDERS):
@@ -105,7 +107,7 @@ def test_everything_agrees_after_each_of_many_random_orders(market, user):
         if number % 50 == 49:
             waiting = models.Order.objects.filter(status__in=models.Order.OPEN)
             waiting.filter(pk__in=list(waiting.values_list("pk", flat=True)[:40])).update(cancel_requested=True)
-            market.desk.take_requests()
+            market.take_requests()
             client.read()
             client.agrees_with_the_database()
     statuses = set(models.Order.objects.values_list("status", flat=True))
@@ -133,7 +135,7 @@ def test_a_restart_goes_on_from_the_database(market, user):
     market.place(user, "TCS", "BUY", 10)
     resting = market.place(user, "TCS", "BUY", 5, order_type="LIMIT", limit_price=Decimal(2_950))
     controls.set_kill_switch(str(user.pk), engaged=True, reason="enough")
-    market.desk.take_requests()
+    market.take_requests()
     before = plain(accounts.portfolio(str(user.pk)))
     market.desk = market.new_desk()
     assert plain(accounts.portfolio(str(user.pk))) == before
@@ -156,30 +158,104 @@ def test_the_older_of_two_engines_writes_nothing(market, user):
         account=row.account, symbol="TCS", side="BUY", quantity=1, created_at=row.created_at, updated_at=row.updated_at
     )
     with pytest.raises(TermOver, match="another process runs the engines"):
-        older.take_requests()
+        older.take_requests(market.now)
     assert models.Position.objects.get().quantity == 10
     assert len(market.of(f"trading.executions.{user.pk}", "trade_executed")) == published
 
 
-def test_a_write_that_fails_leaves_no_trace_in_memory(market, user, monkeypatch):
+class Failing:
+    """Stands for a manager's `create`; fails so many times, then works."""
+
+    def __init__(self, monkeypatch, manager, times):
+        self.times = times
+        real = manager.create
+
+        def create(**fields):
+            self.times -= 1
+            if self.times >= 0:
+                raise DatabaseError("disk full")
+            return real(**fields)
+
+        monkeypatch.setattr(manager, "create", create)
+
+
+def test_a_write_that_fails_leaves_no_trace(market, user, monkeypatch):
     market.place(user, "TCS", "BUY", 10)
-    real = models.Execution.objects.create
-
-    def fail(**fields):
-        raise DatabaseError("disk full")
-
-    monkeypatch.setattr(models.Execution.objects, "create", fail)
-    row = market.place(user, "TCS", "BUY", 7)
+    failing = Failing(monkeypatch, models.Execution.objects, 1)
+    with pytest.raises(DatabaseError):
+        market.place(user, "TCS", "BUY", 7)
+    row = models.Order.objects.get(quantity=7)
     assert row.status == "PENDING_NEW"
     assert models.Position.objects.get().quantity == 10
-    monkeypatch.setattr(models.Execution.objects, "create", real)
-    market.desk.take_requests()
+    market.take_requests()
     row.refresh_from_db()
-    assert row.status == "FILLED"
+    assert (row.status, failing.times) == ("FILLED", -1)
     assert models.Position.objects.get().quantity == 17
     assert accounts.load_book(row.account).imbalance == 0
     fills = market.of(f"trading.executions.{user.pk}", "trade_executed")
     assert [fill["execution"]["quantity"] for fill in fills] == [10, 7]
+
+
+def test_a_write_that_fails_among_many_fills_nothing_twice(market, user, other_user, monkeypatch):
+    for each in (user, other_user):
+        market.place(each, "TCS", "BUY", 10, order_type="LIMIT", limit_price=Decimal(2_950))
+    Failing(monkeypatch, models.Execution.objects, 1)
+    with pytest.raises(DatabaseError):
+        market.quote("TCS", 2_940.0, size=14)
+    market.quote("TCS", 2_940.0)
+    for row in models.Order.objects.all():
+        assert (row.status, sum(e.quantity for e in row.executions.all())) == ("FILLED", 10)
+    assert set(models.Position.objects.values_list("quantity", flat=True)) == {10}
+
+
+def test_memory_that_cannot_be_read_again_is_not_used(market, user, monkeypatch):
+    market.place(user, "TCS", "BUY", 10, order_type="LIMIT", limit_price=Decimal(2_950))
+    Failing(monkeypatch, models.Execution.objects, 1)
+    with pytest.raises(DatabaseError):
+        market.quote("TCS", 2_940.0)
+    with monkeypatch.context() as away:
+        away.setattr(accounts, "last_prices", lambda: (_ for _ in ()).throw(DatabaseError("away")))
+        for _ in range(2):
+            with pytest.raises(DatabaseError, match="away"):
+                market.quote("TCS", 2_940.0)
+    market.quote("TCS", 2_940.0)
+    assert sum(e.quantity for e in models.Execution.objects.all()) == 10
+    assert models.Position.objects.get().quantity == 10
+
+
+def test_an_order_that_is_a_puzzle_holds_up_nobody(market, user, other_user, monkeypatch):
+    real = market.desk._risk.refusal
+
+    def refusal(state, order, *others):
+        if order.quantity == 13:
+            raise ValueError("13")
+        return real(state, order, *others)
+
+    monkeypatch.setattr(type(market.desk._risk), "refusal", lambda desk, *arguments: refusal(*arguments))
+    assert market.place(user, "TCS", "BUY", 13).reason_code == "internal_error"
+    assert market.place(other_user, "TCS", "BUY", 10).status == "FILLED"
+
+
+def test_limits_that_make_no_sense_stop_only_their_own_account(market, user, other_user):
+    controls.set_limits(str(user.pk), {"daily_loss": 0.5})
+    models.RiskLimits.objects.update(daily_loss=5)  # somebody thought in per cent, and went past the forms
+    with pytest.raises(ValidationError, match="daily_loss is 5"):
+        models.RiskLimits.objects.get().full_clean()
+    market.take_requests()
+    assert market.place(other_user, "TCS", "BUY", 10).status == "FILLED"
+    market.desk = market.new_desk()
+    market.quote("TCS", 3_000.0)
+    assert market.place(user, "TCS", "BUY", 1).reason_code == "kill_switch"
+    assert market.place(other_user, "TCS", "SELL", 10).status == "FILLED"
+
+
+def test_an_order_cancelled_before_it_was_taken_is_not_filled(market, user):
+    identity = str(uuid4())
+    row, _ = orders.place(str(user.pk), orders.NewOrder(symbol="TCS", side="BUY", quantity=1, client_order_id=identity))
+    assert orders.request_cancel(str(user.pk), identity).pk == row.pk
+    market.take_requests()
+    row.refresh_from_db()
+    assert (row.status, row.filled_quantity) == ("CANCELED", 0)
 
 
 def test_a_day_begins_once_and_daily_profit_counts_from_the_close(market, user):
@@ -187,6 +263,7 @@ def test_a_day_begins_once_and_daily_profit_counts_from_the_close(market, user):
     market.desk.start_day(market.now.date(), market.now)
     market.quote("TCS", 3_100.0)
     assert accounts.pnl(str(user.pk)).daily_pnl == pytest.approx(1_000)
+    market.desk.watch({user.pk})
     resting = market.place(user, "TCS", "BUY", 1, order_type="LIMIT", limit_price=Decimal(2_900))
     market.previous_close["TCS"] = 3_100.0
     tomorrow = market.now + timedelta(days=2)  # the day between is a holiday
@@ -195,6 +272,8 @@ def test_a_day_begins_once_and_daily_profit_counts_from_the_close(market, user):
     assert resting.status == "EXPIRED"
     assert accounts.pnl(str(user.pk)).daily_pnl == 0
     assert models.DailyValue.objects.count() == 1
+    told = market.of(f"trading.portfolio.{user.pk}", "position_update")[-1]["position"]
+    assert told == plain(accounts.positions(str(user.pk))[0])
     market.now = tomorrow
     market.quote("TCS", 3_090.0)
     assert accounts.pnl(str(user.pk)).daily_pnl == pytest.approx(-100)
@@ -213,9 +292,9 @@ def test_options_are_settled_in_cash_when_they_expire(transactional_db, monkeypa
     market.quote(CALL.symbol, 120.0)
     row = market.place(user, CALL.symbol, "BUY", 65)
     assert (row.status, row.product) == ("FILLED", "NORMAL")
-    market.instruments = NSE_UNIVERSE  # the feed lists it no more
-    market.desk.set_instruments(NSE_UNIVERSE)
     market.quote("NIFTY", 25_160.0)
+    market.instruments = NSE_UNIVERSE  # after a restart the feed lists it no more
+    market.desk = market.new_desk()
     morning_after = market.now + timedelta(days=2)
     market.desk.start_day(morning_after.date(), morning_after)
     held = models.Position.objects.get(symbol=CALL.symbol)
@@ -240,6 +319,7 @@ def test_another_market_lets_automatic_accounts_start_anew(market, user, other_u
     models.Account.objects.create(user=user, auto_trade=True)
     for each in (user, other_user):
         market.place(each, "TCS", "BUY", 10)
+    controls.set_kill_switch(str(user.pk), engaged=True, reason="enough")
     assert market.desk.begin("a market of the tests")
     assert models.LastPrice.objects.exists()
     assert not market.desk.begin("another market")
@@ -248,11 +328,12 @@ def test_another_market_lets_automatic_accounts_start_anew(market, user, other_u
     assert accounts.portfolio(str(user.pk)).position_count == 0
     assert accounts.portfolio(str(other_user.pk)).position_count == 1
     assert bookkeeping.where_it_stopped() == ({}, None)
+    assert models.Account.objects.get(user=user).kill_switch
 
 
 def test_value_at_risk_is_told_when_there_are_days_enough(market, user):
     controls.set_limits(str(user.pk), {"var_95": 0.001, "concentration": None})
-    market.desk.take_requests()
+    market.take_requests()
     market.place(user, "TCS", "BUY", 100)
     market.desk.value_risk({})
     market.desk.check_risk()

@@ -44,7 +44,7 @@ def test_an_order_waits_until_the_engine_takes_it_and_is_filled(market, user):
     api = Api(user)
     status, order = api("POST", "orders/", BUY)
     assert (status, order["status"], order["product"], order["leaves_quantity"]) == (201, "PENDING_NEW", "DELIVERY", 10)
-    market.desk.take_requests()
+    market.take_requests()
     status, order = api("GET", f"orders/{order['id']}/")
     assert (order["status"], order["filled_quantity"], order["leaves_quantity"]) == ("FILLED", 10, 0)
     assert order["average_price"] >= 1_400.05
@@ -63,7 +63,7 @@ def test_a_client_order_id_is_placed_once(market, user, other_user):
     status, problem = api("POST", "orders/", {**BUY, "quantity": 11, "client_order_id": "mine-1"})
     assert (status, "of another quantity" in problem["error"]) == (409, True)
     assert Api(other_user)("POST", "orders/", {**BUY, "client_order_id": "mine-1"})[0] == 201
-    market.desk.take_requests()
+    market.take_requests()
     assert models.Order.objects.filter(status="FILLED").count() == 2
     assert api("GET", "orders/mine-1/")[1]["status"] == "FILLED"
 
@@ -71,12 +71,12 @@ def test_a_client_order_id_is_placed_once(market, user, other_user):
 def test_cancelling(market, user, other_user):
     api = Api(user)
     _, order = api("POST", "orders/", {**BUY, "order_type": "LIMIT", "limit_price": 1_300})
-    market.desk.take_requests()
+    market.take_requests()
     assert api("GET", "orders/?status=OPEN")[1]["count"] == 1
     assert Api(other_user)("DELETE", f"orders/{order['id']}/")[0] == 404
     assert Api(other_user)("GET", f"orders/{order['id']}/")[0] == 404
     assert api("DELETE", f"orders/{order['id']}/")[0] == 202
-    market.desk.take_requests()
+    market.take_requests()
     _, cancelled = api("GET", f"orders/{order['id']}/")
     assert (cancelled["status"], cancelled["leaves_quantity"]) == ("CANCELED", 10)
     status, problem = api("DELETE", f"orders/{order['id']}/")
@@ -107,7 +107,7 @@ def test_bad_orders_are_refused_with_what_is_allowed(market, user, change, said)
 def test_what_the_engine_refuses_is_said_on_the_order(market, user):
     api = Api(user)
     _, order = api("POST", "orders/", {**BUY, "quantity": 1_000_000})
-    market.desk.take_requests()
+    market.take_requests()
     _, order = api("GET", f"orders/{order['id']}/")
     assert order["status"] == "REJECTED"
     assert order["reason"]
@@ -121,19 +121,19 @@ def test_limits_and_the_kill_switch(market, user):
     status, problem = api("PATCH", "risk-limits/", {"concentration": 1.5})
     assert (status, "concentration is 1.5" in problem["error"]) == (422, True)
     assert api("PATCH", "risk-limits/", {"concentration": 0.01, "daily_loss": None})[1]["daily_loss"] is None
-    market.desk.take_requests()
+    market.take_requests()
     _, order = api("POST", "orders/", BUY)
-    market.desk.take_requests()
+    market.take_requests()
     assert api("GET", f"orders/{order['id']}/")[1]["reason_code"] == "concentration"
     api("PATCH", "risk-limits/", {"concentration": None})
     assert api("PUT", "kill-switch/", {"engaged": True, "reason": "going on holiday"})[1]["engaged"]
-    market.desk.take_requests()
+    market.take_requests()
     _, order = api("POST", "orders/", BUY)
-    market.desk.take_requests()
+    market.take_requests()
     assert api("GET", f"orders/{order['id']}/")[1]["reason_code"] == "kill_switch"
     api("PUT", "kill-switch/", {"engaged": False})
     _, order = api("POST", "orders/", BUY)
-    market.desk.take_requests()
+    market.take_requests()
     assert api("GET", f"orders/{order['id']}/")[1]["status"] == "FILLED"
 
 

@@ -18,7 +18,7 @@ def test_an_order_from_the_terminal(user, monkeypatch, capsys):
 
     def engine(_seconds):  # acts while the command waits
         polled.set()
-        market.desk.take_requests()
+        market.take_requests()
 
     monkeypatch.setattr("apps.trading.management.commands.place_order.time.sleep", engine)
     call_command("place_order", "reliance", "buy", "10", "--user-email", user.email)

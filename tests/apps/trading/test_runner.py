@@ -31,6 +31,9 @@ class Engine:
         demo.seed(user, feed)
         self.market = MarketData(feed, self.clock)
         monkeypatch.setattr(runner.runtime().clock, "monotonic", self.clock)
+        monkeypatch.setattr(
+            runner.runtime().broker, "publish_many_soon", len
+        )  # the other tests' clients need none of it
         self.runner = runner.TradingRunner(self.market)
         self.runner._begin()
         self._batches = feed.batches()

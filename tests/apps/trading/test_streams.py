@@ -150,7 +150,7 @@ def test_who_begins_to_watch_gets_what_changed_before_anybody_published(server, 
 
 def test_risk_alerts_are_raised_once_and_acknowledged_on_every_device(server, user, other_user, market):
     controls.set_limits(str(user.pk), {"concentration": 0.05})
-    market.desk.take_requests()
+    market.take_requests()
     market.place(user, "RELIANCE", "BUY", 34, product="INTRADAY")
     with server.open("trading/risk-alerts/", user) as one, server.open("trading/risk-alerts/", user) as two:
         for client in (one, two):
@@ -274,36 +274,34 @@ def test_an_empty_database_has_snapshots_too(server, user):
             assert [client.next()["type"] for _ in range(2)] == ["welcome", snapshot]
 
 
-class Room(SignalRoom):
-    """Only what follows a signal."""
+@pytest.fixture
+def room(market):
+    feed = SimpleNamespace(simulated=True, bar_seconds=60)
+    room = SignalRoom(SimpleNamespace(feed=feed), market.desk)
+    room.follow(DeskMarket.INSTRUMENTS)
+    return room
 
-    def __init__(self, market):
-        self._desk = market.desk
-        self._shares = frozenset({"RELIANCE", "TCS"})
 
-
-def test_a_signal_is_followed_once_and_an_index_never(user, market):
-    room = Room(market)
+def test_a_signal_is_followed_once_and_an_index_never(user, market, room):
     for _ in range(2):
-        room._follow(EVENT, market.now)
+        room.record(EVENT, market.now)
     order = models.Order.objects.get()
     assert (order.quantity, order.status) == (71, "FILLED")
     services.set_watchlist(str(user.pk), ["RELIANCE", "TCS", "NIFTY"])
-    room._follow(changed(symbol="NIFTY", signal_id=str(uuid4())), market.now)
-    room._follow(changed(status="ACTIVE"), market.now)
+    room.record(changed(symbol="NIFTY", signal_id=str(uuid4())), market.now)
+    room.record(changed(status="ACTIVE"), market.now)
     assert models.Order.objects.count() == 1
-    room._follow(changed(status="STOP_HIT"), market.now)
+    room.record(changed(status="STOP_HIT"), market.now)
     assert models.Position.objects.get().quantity == 0
 
 
-def test_a_signal_to_buy_never_makes_an_account_sell(user, market):
+def test_a_signal_to_buy_never_makes_an_account_sell(user, market, room):
     controls.set_limits(str(user.pk), {"concentration": None})
-    market.desk.take_requests()
+    market.take_requests()
     market.place(user, "RELIANCE", "BUY", 500, product="INTRADAY")
-    room = Room(market)
-    room._follow(EVENT, market.now)
+    room.record(EVENT, market.now)
     assert models.Order.objects.count() == 1
-    room._follow(changed(direction="SELL"), market.now)
+    room.record(changed(direction="SELL"), market.now)
     assert models.Order.objects.filter(side="SELL").get().quantity == 571
 
 
