@@ -24,7 +24,9 @@ class OptionBoard:
         self._volumes: dict[str, float] = {}
         self._realised: dict[str, RealisedVolatility] = {}
         self._ranks: dict[str, IvRank] = {}
-        self._holders: set[int] = set()
+        self._told: set[int] = set()
+        self.watched: frozenset[int] = frozenset()
+        """Users who look at their Greeks. Those of the others are not published."""
         self.atm_iv: dict[str, float | None] = {}
         self.pcr: dict[str, float | None] = {}
         self.volatility_index: dict[str, float | None] = {}
@@ -112,9 +114,12 @@ class OptionBoard:
         self.atm_iv[underlying], self.pcr[underlying] = near.atm_iv, near.pcr_open_interest
 
     def _publish_positions(self) -> None:
-        held = option_positions.greeks_of_all()
-        for user_id in self._holders - held.keys():  # closed, or expired
-            held[user_id] = option_positions.greeks_of(str(user_id))
-        self._holders = {user_id for user_id, greeks in held.items() if greeks.position_count}
-        for user_id, greeks in held.items():
-            websocket_utils.notify_portfolio_greeks(user_id, greeks)
+        """What nobody sees is not kept, either: it would be old news for who comes next."""
+        for user_id in self._told - self.watched:
+            websocket_utils.forget_portfolio_greeks(user_id)
+        if self.watched:
+            held = option_positions.greeks_of_all()
+            for user_id in self.watched:
+                greeks = held.get(user_id) or option_positions.greeks_of(str(user_id))
+                websocket_utils.notify_portfolio_greeks(user_id, greeks)
+        self._told = set(self.watched)

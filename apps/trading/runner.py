@@ -167,6 +167,7 @@ class TradingRunner:
         user_ids = self._desk.user_ids
         looking = await watched(topics.pnl, user_ids) | await watched(topics.portfolio, user_ids)
         await in_engine_thread(self._desk.watch)(looking)
+        self._options.watched = frozenset(await watched(topics.user_options, user_ids))
 
 
 def _prune(market_time: datetime) -> None:

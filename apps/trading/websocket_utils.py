@@ -195,6 +195,11 @@ def _position_key(symbol: str) -> str:
     return f"position_update:{symbol}"
 
 
+def forget_portfolio_greeks(user_id: UserId) -> None:
+    """As `forget_account`, of a user's Greeks."""
+    forget(topics.user_options(user_id), "portfolio_greeks")
+
+
 def forget_expiry(underlying: str, expiry: date) -> None:
     """An expiry has passed: who subscribes to the underlying from now on gets nothing of it."""
     for message in (messages.GreeksUpdate, messages.VolatilityUpdate, messages.OptionChainUpdate):

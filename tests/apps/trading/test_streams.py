@@ -219,6 +219,7 @@ def test_options(server, user, other_user, account, board):
     board.publish(NOW)
     option = models.Instrument.objects.filter(kind="option", strike=25_000, option_type="CE").order_by("expiry")[0]
     account.positions.create(symbol=option.symbol, quantity=65)
+    board.watched = frozenset({user.pk})
     board.publish(NOW)
     with server.open("trading/fno/", user) as client:
         chains = [client.until("option_chain_update")["data"] for _ in range(3)]
