@@ -15,9 +15,9 @@ from django.core.management import CommandError
 from engines.market.calendar import IST, session_day
 from engines.market.feeds.base import Feed
 from engines.market.feeds.kite import KiteCredentials, KiteFeed
-from engines.market.feeds.replay import DEFAULT_SPEED, BarFile, ReplayFeed, UnusableFile, load_bars
+from engines.market.feeds.replay import DEFAULT_SPEED, BarFile, ReplayFeed, load_bars
 from engines.market.feeds.simulated import SimulatedFeed
-from engines.market.files import BadRow
+from engines.market.files import BadRow, UnusableFile
 from engines.market.instruments import load_instruments
 
 SIMULATED, REPLAY, KITE = "simulated", "replay", "kite"

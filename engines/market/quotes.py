@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
@@ -36,11 +35,3 @@ class Bar(msgspec.Struct, frozen=True):
     low: float
     close: float
     volume: float = 0.0
-
-
-def __getattr__(name: str) -> Any:
-    if name == "BarBuilder":  # moved to `bars`, which imports this module
-        from engines.market.bars import BarBuilder  # noqa: PLC0415
-
-        return BarBuilder
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

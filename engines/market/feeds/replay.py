@@ -20,6 +20,7 @@ import msgspec
 
 from engines.market.calendar import SESSION_SECONDS, session_open
 from engines.market.feeds.base import Sleep
+from engines.market.files import BadRow, UnusableFile
 from engines.market.instruments import Instrument
 from engines.market.quotes import DAY_SECONDS, Bar, QuoteTick
 
@@ -31,21 +32,6 @@ _HALF_SPREAD = 2e-4
 MIN_PRICE, MAX_PRICE = 0.01, 1e9
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9&_.\-]{0,39}")
 _COLUMNS = ("date", "open", "high", "low", "close")
-
-
-class BadRow(msgspec.Struct, frozen=True):
-    """A row that was skipped, and why."""
-
-    file: str
-    line: int
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.reason}"
-
-
-class UnusableFile(ValueError):
-    """The file cannot be read, lacks columns, or has no good row."""
 
 
 class BarFile(msgspec.Struct, frozen=True):

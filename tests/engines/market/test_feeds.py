@@ -10,8 +10,9 @@ import pyarrow.parquet
 import pytest
 
 from engines.market.calendar import IST, is_session_day, session_open
-from engines.market.feeds.replay import ReplayFeed, UnusableFile, load_bars
+from engines.market.feeds.replay import ReplayFeed, load_bars
 from engines.market.feeds.simulated import SimulatedFeed
+from engines.market.files import UnusableFile
 
 SHIPPED = Path(__file__).parents[3] / "data" / "daily_bars.csv"
 

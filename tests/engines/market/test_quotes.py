@@ -2,7 +2,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from engines.market.bars import BarBuilder
 from engines.market.quotes import Bar, QuoteTick
 
 MOMENT = datetime(2026, 1, 5, 4, 0, tzinfo=UTC)
@@ -17,11 +16,3 @@ def test_quotes_and_bars_do_not_change(value):
 def test_what_a_feed_does_not_say_is_zero():
     quote = QuoteTick("X", MOMENT, 1.0, 1.0, 1.0)
     assert (quote.volume, quote.bid_size, quote.ask_size, quote.open_interest, quote.previous_close) == (0, 0, 0, 0, 0)
-
-
-def test_the_builder_of_bars_is_still_found_under_its_old_name():
-    from engines.market import quotes
-
-    assert quotes.BarBuilder is BarBuilder
-    with pytest.raises(AttributeError, match="no_such_name"):
-        _ = quotes.no_such_name
