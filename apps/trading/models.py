@@ -391,7 +391,7 @@ class Headline(models.Model):
     id = models.CharField(primary_key=True, max_length=64, help_text="A hash of the title.")
     title = models.CharField(max_length=300)
     source = models.CharField(max_length=80, blank=True)
-    url = models.URLField(max_length=500, blank=True)
+    url = models.CharField(max_length=500, blank=True)
     symbols = models.JSONField(default=list, blank=True)
     published_at = models.DateTimeField(db_index=True)
     created_at = models.DateTimeField(db_index=True)

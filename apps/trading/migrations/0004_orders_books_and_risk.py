@@ -89,7 +89,7 @@ class Migration(migrations.Migration):
                 ),
                 ("title", models.CharField(max_length=300)),
                 ("source", models.CharField(blank=True, max_length=80)),
-                ("url", models.URLField(blank=True, max_length=500)),
+                ("url", models.CharField(blank=True, max_length=500)),
                 ("symbols", models.JSONField(blank=True, default=list)),
                 ("published_at", models.DateTimeField(db_index=True)),
                 ("created_at", models.DateTimeField(db_index=True)),
