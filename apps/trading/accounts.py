@@ -8,10 +8,10 @@ from decimal import Decimal
 import msgspec
 
 from apps.trading import messages, models, present
+from apps.trading.services import RECENT
 from engines.trading.book import Book, Position
 from engines.trading.performance import TradeStats
 
-RECENT = 50
 COLUMNS = tuple(field for field in Position.__dataclass_fields__ if field != "symbol")
 
 

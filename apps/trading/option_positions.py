@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from apps.trading import messages, models
+from engines.options.positions import portfolio_greeks
 
 GREEKS = ("delta", "gamma", "theta", "vega", "rho")
+MEASURES = ("price", *GREEKS)
 
 
 def greeks_of(user_id: str) -> messages.PortfolioGreeks:
@@ -42,13 +44,10 @@ def _held(positions: Any) -> Mapping[int, Mapping[str, int]]:
 
 
 def _together(held: Mapping[str, int], known: Mapping[str, Mapping[str, Any]]) -> messages.PortfolioGreeks:
-    valued = {symbol: known[symbol] for symbol in held if symbol in known and known[symbol]["delta"] is not None}
+    options = [known.get(symbol, {}) for symbol in held]
+    sums = portfolio_greeks(list(held.values()), **{name: [o.get(name) for o in options] for name in MEASURES})
     return messages.PortfolioGreeks(
-        **{name: round(_sum(held, valued, name), 4) for name in GREEKS},
+        **{name: round(getattr(sums, name), 4) for name in GREEKS},
         position_count=len(held),
-        unvalued=len(held) - len(valued),
+        unvalued=sums.left_out,
     )
-
-
-def _sum(held: Mapping[str, int], valued: Mapping[str, Mapping[str, Any]], name: str) -> float:
-    return float(sum(held[symbol] * greeks[name] for symbol, greeks in valued.items()))

@@ -22,6 +22,7 @@ from apps.trading.option_board import OptionBoard
 from apps.trading.signal_room import SignalRoom
 from engines.market.calendar import IST
 from engines.market.data import MarketData, MarketUpdate
+from engines.market.instruments import Instrument
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class TradingRunner:
         self._mood = Mood(market)
         self._market_day: date | None = None
         self._listed = -1
+        self._followed: tuple[Instrument, ...] = ()
         self._periodic: list[tuple[Every, Callable[[datetime], object]]] = [
             (Every(seconds, monotonic), work)
             for seconds, work in (
@@ -120,8 +122,10 @@ class TradingRunner:
         self._desk.set_instruments(feed.instruments)
         self._options.set_instruments(feed.instruments)
         followed = tuple(instrument for instrument in feed.instruments if instrument.kind in TRADED)
-        self._signals.follow(followed)
-        self._mood.follow(followed)
+        if followed != self._followed:  # contracts come and go far more often
+            self._followed = followed
+            self._signals.follow(followed)
+            self._mood.follow(followed)
 
     def _on_market(self, update: MarketUpdate) -> None:
         now = self._market.market_time

@@ -29,7 +29,6 @@ class AccountState:
 
     account_id: int
     user_id: int
-    auto_trade: bool
     brokerage_plan: str
     book: Book
     record: TradeStats
@@ -69,7 +68,6 @@ def load(row: models.Account, prices: Mapping[str, Decimal]) -> AccountState:
     return AccountState(
         account_id=row.pk,
         user_id=row.user_id,
-        auto_trade=row.auto_trade,
         brokerage_plan=row.brokerage_plan,
         book=accounts.book_of(row, row.positions.all(), prices),
         record=accounts.record_of(row),

@@ -272,7 +272,7 @@ class TradingDesk:
             state.limits = controls.limits_of(row)
         except ValueError:
             log.exception("the risk limits of account %s make no sense: the old ones hold", row.pk)
-        state.auto_trade, state.brokerage_plan = row.auto_trade, row.brokerage_plan
+        state.brokerage_plan = row.brokerage_plan
         if row.kill_switch:
             announce(state, state.monitor.engage(row.kill_switch_reason, now))
         elif row.reset_requested:

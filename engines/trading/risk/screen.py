@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from engines.trading.risk.limits import RiskLimits
 from engines.trading.risk.monitor import REARM_AT, WARNING_AT
+from engines.trading.risk.numbers import VAR_RULES, RuleName
 
 _Floats = npt.NDArray[np.float64]
 _Ints = npt.NDArray[np.int64]
 
-_FIELDS = (
-    "daily_loss",
-    "drawdown",
-    "concentration",
-    "gross_exposure",
-    "margin_used",
-    "var_95",
-    "var_99",
-    "cvar_95",
-    "cvar_99",
-    "mtm_target",
-    "mtm_stop",
-)
+_FIELDS = get_args(RuleName)
 _OFF = np.inf
 _NEAR = WARNING_AT * REARM_AT * (1 - 1e-9)  # a little early, so that no rounding can hide what the monitor would see
 
@@ -126,13 +116,13 @@ def suspects(numbers: RiskArrays, table: LimitTable) -> _Ints:
             shares["margin_used"] = numbers.margin_used, total
             known += numbers.margin_used
         suspect |= ~np.isfinite(known)
-        for name in ("var_95", "var_99", "cvar_95", "cvar_99"):
+        for name in VAR_RULES:
             figure: _Floats | None = getattr(numbers, name)
             if figure is not None:
                 shares[name] = figure, total
-        for name, (amount, base) in shares.items():
-            low = (amount < near[name] * base) | ((base <= 0) & (amount <= 0))
-            suspect |= ~low & (near[name] < _OFF)
+        for rule, (amount, base) in shares.items():
+            low = (amount < near[rule] * base) | ((base <= 0) & (amount <= 0))
+            suspect |= ~low & (near[rule] < _OFF)
         suspect |= ~(profit < near["mtm_target"])
         suspect |= ~(-profit < near["mtm_stop"])
     return np.flatnonzero(suspect)
