@@ -51,12 +51,13 @@ def signal(number):
 
 def fill(user):
     """Publish until this user's socket takes no more, and one message waits in the outbox. The user's connection."""
-    connection = connection_of(user)
-    deadline = time.monotonic() + 30.0  # not a count: a busy machine gathers many before it writes one
+    connection, hub = connection_of(user), runtime()._hub
+    deadline = time.monotonic() + 30.0  # not a count: a socket's buffers grow as they like
     while not len(connection._outbox):
         assert time.monotonic() < deadline, "it takes everything"
-        notify_new_signal(user.pk, signal(0))
-        in_loop(lambda: None)
+        notify_new_signal(user.pk, {**signal(0), "metadata": {"padding": "x" * 60_000}})
+        # One at a time: those of a long window together would overflow the outbox, and end the connection.
+        wait_until(lambda: in_loop(lambda: not hub._dirty and not hub._mail), "the hub never wrote it")
     return connection
 
 
