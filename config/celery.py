@@ -8,14 +8,8 @@ from celery import Celery
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
 
-from django.conf import settings  # noqa: E402 - needs Django set up
+from apps.ai_studio.jobs.queue import celery_options  # noqa: E402 - needs Django set up
 
 app = Celery("sharewise")
-app.conf.update(
-    broker_url=settings.ENV.celery_broker_url,
-    broker_connection_retry_on_startup=True,
-    timezone=settings.TIME_ZONE,
-    task_ignore_result=True,
-    worker_hijack_root_logger=False,
-)
+app.conf.update(celery_options())
 app.autodiscover_tasks()

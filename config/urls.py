@@ -9,9 +9,11 @@ from apps.accounts.api import router as accounts_router
 from apps.ai_studio.api import router as ai_studio_router
 from apps.streaming import console, views
 from apps.streaming.api import router as realtime_router
+from apps.streaming.problems import answer_refusals
 from apps.trading.api import router as trading_router
 
 api = NinjaAPI(title="ShareWise", version="1", urls_namespace="api")
+answer_refusals(api)
 api.add_router("/token", accounts_router, tags=["token"])
 api.add_router("/realtime", realtime_router, tags=["realtime"])
 api.add_router("/trading", trading_router, tags=["trading"])

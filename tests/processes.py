@@ -100,6 +100,13 @@ class Served:
         request = urllib.request.Request(self._http(path), headers={"Authorization": f"Bearer {token}"})
         return json.load(urllib.request.urlopen(request))
 
+    def call(self, method: str, path: str, body: Any, token: str) -> Any:
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self._http(path), data, headers, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read() or "null")
+
     def post(self, path: str, body: Any, token: str | None = None, timeout: float = 30) -> Any:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         request = urllib.request.Request(self._http(path), json.dumps(body).encode(), headers)

@@ -96,7 +96,7 @@ def test_every_message_and_command_of_every_stream_is_documented_with_its_fields
 
 
 def test_every_payload_is_documented_with_its_fields():
-    import apps.ai_studio.messages as studio
+    import apps.ai_studio.payloads as studio
     import apps.trading.messages as trading
 
     body = text("reference/messages.md").split("## What the messages carry")[1]

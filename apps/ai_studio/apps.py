@@ -7,9 +7,13 @@ class AiStudioConfig(AppConfig):
 
     def ready(self) -> None:
         # Importing registers the streams and the notify functions, also where no URL is ever resolved.
-        from apps.ai_studio import demo, probes, routing, runner, system_report, websocket_utils  # noqa: F401, PLC0415 - models exist now
+        from apps.ai_studio import demo, probes, routing, runner, system_report, system_watch, websocket_utils  # noqa: F401, PLC0415 - models exist now
         from apps.streaming import plugins  # noqa: PLC0415 - as above
 
         plugins.provide(
-            runner=runner.StudioRunner, demo=demo.seed, probes=probes.probes, on_health_change=system_report.publish
+            runner=runner.StudioRunner,
+            demo=demo.seed,
+            probes=probes.probes,
+            on_health_change=system_report.publish,
+            on_health_look=system_watch.EnginesWatch().look,
         )

@@ -11,7 +11,9 @@ from asgiref.sync import async_to_sync
 from django.db.models import Model
 
 from apps.accounts.models import User
-from apps.ai_studio import messages, models, present, services, system_report
+from apps.ai_studio import access, models, payloads, present, system_report
+from apps.ai_studio.dashboard import dashboard
+from apps.ai_studio.earnings import earnings
 from apps.streaming.plugins import Probe
 
 
@@ -25,7 +27,7 @@ def probes(user: User, created: list[Model]) -> Sequence[Probe]:
         job = models.TrainingJob.objects.create(model=created[-1], status=models.JobStatus.COMPLETED)
     model = job.model
     status = present.model_status(model)
-    update = {name: value for name, value in _plain(status).items() if name in messages.ModelUpdate.__struct_fields__}
+    update = {name: value for name, value in _plain(status).items() if name in payloads.ModelUpdate.__struct_fields__}
     prediction = {
         "id": f"probe-{secrets.token_hex(6)}",
         "symbol": "PROBE",
@@ -57,7 +59,7 @@ def probes(user: User, created: list[Model]) -> Sequence[Probe]:
             "notify_dashboard_update",
             "dashboard_update",
             user_id=user_id,
-            update={"model_count": services.dashboard(user_id).model_count},
+            update={"model_count": dashboard(user_id).model_count},
         ),
         _probe(
             "ai-studio.marketplace",
@@ -65,7 +67,7 @@ def probes(user: User, created: list[Model]) -> Sequence[Probe]:
             "notify_earnings_update",
             "earnings_update",
             user_id=user_id,
-            earnings=_plain(services.earnings(user_id)),
+            earnings=_plain(earnings(user_id)),
         ),
         _probe(
             "ai-studio.predictions",
@@ -81,7 +83,7 @@ def probes(user: User, created: list[Model]) -> Sequence[Probe]:
             "notify_backtest_progress",
             "backtest_progress",
             model_id=str(model.pk),
-            progress=_plain(present.backtest_progress(services.latest_backtest(str(model.pk)))),
+            progress=_plain(present.backtest_progress(access.latest_backtest(str(model.pk)))),
         ),
         _probe("ai-studio.system", "", "notify_system_status", "system_status_update", status=system),
     ]

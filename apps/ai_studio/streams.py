@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from apps.ai_studio import access, dashboard, earnings, marketplace, present, services, system_report
 from apps.ai_studio import messages as wire
-from apps.ai_studio import present, services, system_report
 from apps.ai_studio import topics as addresses
 from apps.streaming.stream import Outcome, Stream, Target
 from apps.streaming.threads import in_database
@@ -29,13 +29,13 @@ class TrainingStream(Stream):
     )
 
     async def authorize(self) -> None:
-        await in_database(services.owned_training_job, self.context.user_id, self.context.object_id)
+        await in_database(access.owned_training_job, self.context.user_id, self.context.object_id)
 
     async def topics(self) -> Sequence[Topic]:
         return [addresses.training(self.context.object_id)]
 
     async def snapshot(self, topics: Sequence[Topic]) -> Sequence[ServerMessage]:
-        job = await in_database(services.owned_training_job, self.context.user_id, self.context.object_id)
+        job = await in_database(access.owned_training_job, self.context.user_id, self.context.object_id)
         progress = present.training_progress(job)
         return [wire.TrainingProgressSnapshot(progress=progress, timestamp=self.context.now())]
 
@@ -43,13 +43,13 @@ class TrainingStream(Stream):
         return await self.snapshot(())
 
     async def on_cancel_training(self, command: wire.CancelTraining) -> Outcome:
-        job = await in_database(services.owned_training_job, self.context.user_id, self.context.object_id)
+        job = await in_database(access.owned_training_job, self.context.user_id, self.context.object_id)
         await in_database(services.cancel_training, job)
         return await self.snapshot(())
 
     @classmethod
     async def targets(cls, user_id: str) -> Sequence[Target]:
-        jobs = await in_database(services.training_jobs_of, user_id)
+        jobs = await in_database(access.training_jobs_of, user_id)
         return [Target(str(job.id), f"{job.model.name} · {job.status.lower()} · {str(job.id)[:8]}") for job in jobs]
 
 
@@ -57,11 +57,11 @@ class _ModelStream(Stream):
     """A stream of one of the user's models."""
 
     async def authorize(self) -> None:
-        await in_database(services.owned_model, self.context.user_id, self.context.object_id)
+        await in_database(access.owned_model, self.context.user_id, self.context.object_id)
 
     @classmethod
     async def targets(cls, user_id: str) -> Sequence[Target]:
-        models = await in_database(services.models_of, user_id)
+        models = await in_database(lambda: list(access.models_of(user_id)))
         return [Target(str(model.id), model.name) for model in models]
 
 
@@ -78,8 +78,9 @@ class MonitoringStream(_ModelStream):
         return [addresses.monitoring(self.context.object_id)]
 
     async def snapshot(self, topics: Sequence[Topic]) -> Sequence[ServerMessage]:
-        model = await in_database(services.owned_model, self.context.user_id, self.context.object_id)
-        return [wire.ModelStatusSnapshot(status=present.model_status(model), timestamp=self.context.now())]
+        model = await in_database(access.owned_model, self.context.user_id, self.context.object_id)
+        status = await in_database(present.model_status, model)
+        return [wire.ModelStatusSnapshot(status=status, timestamp=self.context.now())]
 
     async def on_request_status(self, command: wire.RequestStatus) -> Outcome:
         return await self.snapshot(())
@@ -98,7 +99,7 @@ class DashboardStream(Stream):
         return [addresses.dashboard(self.context.user_id)]
 
     async def snapshot(self, topics: Sequence[Topic]) -> Sequence[ServerMessage]:
-        data = await in_database(services.dashboard, self.context.user_id)
+        data = await in_database(dashboard.dashboard, self.context.user_id)
         return [wire.DashboardData(data=data, timestamp=self.context.now())]
 
     async def on_request_dashboard(self, command: wire.RequestDashboard) -> Outcome:
@@ -123,14 +124,14 @@ class MarketplaceStream(Stream):
         return [addresses.marketplace(self.context.user_id), addresses.listings()]
 
     async def snapshot(self, topics: Sequence[Topic]) -> Sequence[ServerMessage]:
-        leases, reviews, listings = await in_database(services.marketplace_snapshot, self.context.user_id)
-        earnings = await in_database(services.earnings, self.context.user_id)
+        leases, reviews, listings = await in_database(marketplace.marketplace_snapshot, self.context.user_id)
+        earned = await in_database(earnings.earnings, self.context.user_id)
         return [
             wire.RecentNotifications(
                 leases=leases,
                 reviews=reviews,
                 listings=listings,
-                earnings=earnings,
+                earnings=earned,
                 timestamp=self.context.now(),
             )
         ]
@@ -145,19 +146,20 @@ class PredictionsStream(Stream):
     messages = (wire.RecentPredictions, wire.NewPrediction, wire.PredictionOutcome)
 
     async def authorize(self) -> None:
-        await in_database(services.readable_model, self.context.user_id, self.context.object_id)
+        user_id, now = self.context.user_id, self.context.now()
+        self.rights_end_at = await in_database(access.reading_ends_at, user_id, self.context.object_id, now)
 
     async def topics(self) -> Sequence[Topic]:
         return [addresses.predictions(self.context.object_id)]
 
     async def snapshot(self, topics: Sequence[Topic]) -> Sequence[ServerMessage]:
-        predictions = await in_database(services.recent_predictions, self.context.object_id)
+        predictions = await in_database(access.recent_predictions, self.context.object_id)
         return [wire.RecentPredictions(predictions=predictions, count=len(predictions), timestamp=self.context.now())]
 
     @classmethod
     async def targets(cls, user_id: str) -> Sequence[Target]:
-        own = await in_database(services.models_of, user_id)
-        leased = await in_database(services.leased_models, user_id)
+        own = await in_database(lambda: list(access.models_of(user_id)))
+        leased = await in_database(access.leased_models, user_id)
         return [
             *(Target(str(model.id), model.name) for model in own),
             *(Target(str(model.id), f"{model.name} (leased)") for model in leased),
@@ -182,7 +184,7 @@ class BacktestStream(_ModelStream):
         return [addresses.backtest(self.context.object_id)]
 
     async def snapshot(self, topics: Sequence[Topic]) -> Sequence[ServerMessage]:
-        job = await in_database(services.latest_backtest, self.context.object_id)
+        job = await in_database(access.latest_backtest, self.context.object_id)
         return [wire.BacktestProgressMessage(progress=present.backtest_progress(job), timestamp=self.context.now())]
 
     async def on_request_progress(self, command: wire.RequestProgress) -> Outcome:
@@ -206,8 +208,7 @@ class SystemStream(Stream):
         return [addresses.system_detail() if self.context.is_staff else addresses.system()]
 
     async def snapshot(self, topics: Sequence[Topic]) -> Sequence[ServerMessage]:
-        status = await system_report.status(detail=self.context.is_staff)
-        workers = await in_database(system_report.workers, detail=self.context.is_staff)
+        status, workers = await system_report.snapshot(detail=self.context.is_staff)
         now = self.context.now()
         return [
             wire.SystemStatusUpdate(status=status, timestamp=now),

@@ -1,8 +1,9 @@
 """Publish to the AI Studio streams: one function per message. Call them from a view, a task, a thread or a shell.
 
-Each takes a dict, or the message's own Struct of `apps.ai_studio.messages`; raises `InvalidMessage` (a `ValueError`)
+Each takes a dict, or the message's own Struct of `apps.ai_studio.payloads`; raises `InvalidMessage` (a `ValueError`)
 when that does not fit; inside a transaction it publishes on commit. `idempotency_key`: the same key on the same
-topic within an hour is published once.
+topic within an hour is published once. What a user must not miss (how a job ended, alerts, the marketplace) is durable:
+it survives a process that dies right after its commit.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from apps.ai_studio import messages, topics
+from apps.ai_studio import messages, payloads, topics
+from apps.ai_studio.public_view import public_status, public_workers
 from apps.streaming.publishing import ObjectId, UserId, notification, publish
 from apps.streaming.validation import to_payload
 
@@ -26,19 +28,27 @@ def notify_training_progress(job_id: ObjectId, progress: Any, *, idempotency_key
 @notification(messages.TrainingCompleted, topics.training)
 def notify_training_completed(job_id: ObjectId, result: Any, *, idempotency_key: str | None = None) -> None:
     """Send `training_completed`."""
-    publish(topics.training(job_id), messages.TrainingCompleted, result=result, idempotency_key=idempotency_key)
+    publish(
+        topics.training(job_id),
+        messages.TrainingCompleted,
+        result=result,
+        idempotency_key=idempotency_key,
+        durable=True,
+    )
 
 
 @notification(messages.TrainingFailed, topics.training)
 def notify_training_failed(job_id: ObjectId, error: str, *, idempotency_key: str | None = None) -> None:
     """Send `training_failed`."""
-    publish(topics.training(job_id), messages.TrainingFailed, error=error, idempotency_key=idempotency_key)
+    publish(
+        topics.training(job_id), messages.TrainingFailed, error=error, idempotency_key=idempotency_key, durable=True
+    )
 
 
 @notification(messages.TrainingCancelled, topics.training)
 def notify_training_cancelled(job_id: ObjectId, *, idempotency_key: str | None = None) -> None:
     """Send `training_cancelled`."""
-    publish(topics.training(job_id), messages.TrainingCancelled, idempotency_key=idempotency_key)
+    publish(topics.training(job_id), messages.TrainingCancelled, idempotency_key=idempotency_key, durable=True)
 
 
 @notification(messages.ModelUpdateMessage, topics.monitoring)
@@ -58,6 +68,7 @@ def notify_performance_alert(
         alert=alert,
         severity=severity,
         idempotency_key=idempotency_key,
+        durable=True,
     )
 
 
@@ -65,14 +76,14 @@ def notify_performance_alert(
 def notify_dashboard_update(user_id: UserId, update: Any, *, idempotency_key: str | None = None) -> None:
     """Send `dashboard_update`: the parts that changed. Each part is a key of its own, so that none is lost when a
     client catches up."""
-    payload = to_payload(messages.DashboardUpdate, update, "update")
+    payload = to_payload(payloads.DashboardUpdate, update, "update")
     for name, value in msgspec.structs.asdict(payload).items():
         if value is not UNSET:
             publish(
                 topics.dashboard(user_id),
                 messages.DashboardUpdateMessage,
                 key=name,
-                update=messages.DashboardUpdate(**{name: value}),
+                update=payloads.DashboardUpdate(**{name: value}),
                 idempotency_key=None if idempotency_key is None else f"{idempotency_key}:{name}",
             )
 
@@ -150,26 +161,49 @@ def notify_backtest_progress(model_id: ObjectId, progress: Any, *, idempotency_k
 @notification(messages.BacktestCompleted, topics.backtest)
 def notify_backtest_completed(model_id: ObjectId, results: Any, *, idempotency_key: str | None = None) -> None:
     """Send `backtest_completed`."""
-    publish(topics.backtest(model_id), messages.BacktestCompleted, results=results, idempotency_key=idempotency_key)
+    publish(
+        topics.backtest(model_id),
+        messages.BacktestCompleted,
+        results=results,
+        idempotency_key=idempotency_key,
+        durable=True,
+    )
 
 
 @notification(messages.BacktestFailed, topics.backtest)
-def notify_backtest_failed(model_id: ObjectId, error: str, *, idempotency_key: str | None = None) -> None:
+def notify_backtest_failed(
+    model_id: ObjectId, error: str, *, backtest_id: str | None = None, idempotency_key: str | None = None
+) -> None:
     """Send `backtest_failed`."""
-    publish(topics.backtest(model_id), messages.BacktestFailed, error=error, idempotency_key=idempotency_key)
+    publish(
+        topics.backtest(model_id),
+        messages.BacktestFailed,
+        error=error,
+        **_given(backtest_id=backtest_id),
+        idempotency_key=idempotency_key,
+        durable=True,
+    )
 
 
 @notification(messages.BacktestCancelled, topics.backtest)
-def notify_backtest_cancelled(model_id: ObjectId, *, idempotency_key: str | None = None) -> None:
+def notify_backtest_cancelled(
+    model_id: ObjectId, *, backtest_id: str | None = None, idempotency_key: str | None = None
+) -> None:
     """Send `backtest_cancelled`."""
-    publish(topics.backtest(model_id), messages.BacktestCancelled, idempotency_key=idempotency_key)
+    publish(
+        topics.backtest(model_id),
+        messages.BacktestCancelled,
+        **_given(backtest_id=backtest_id),
+        idempotency_key=idempotency_key,
+        durable=True,
+    )
 
 
 @notification(messages.SystemStatusUpdate, topics.system)
 def notify_system_status(status: Any, *, idempotency_key: str | None = None) -> None:
     """Send `system_status_update` to everyone; host and connections reach staff only."""
-    payload = to_payload(messages.SystemStatus, status, "status")
-    public = msgspec.structs.replace(payload, host=UNSET, connections=UNSET)
+    payload = to_payload(payloads.SystemStatus, status, "status")
+    public = public_status(payload)
     for topic, seen in ((topics.system(), public), (topics.system_detail(), payload)):
         publish(
             topic,
@@ -183,8 +217,8 @@ def notify_system_status(status: Any, *, idempotency_key: str | None = None) -> 
 @notification(messages.WorkerStatusUpdate, topics.system)
 def notify_worker_status(workers: Any, *, idempotency_key: str | None = None) -> None:
     """Send `worker_status_update` to everyone; what each works on reaches staff only."""
-    payload = to_payload(list[messages.Worker], workers, "workers")
-    public = [msgspec.structs.replace(worker, job=UNSET) for worker in payload]
+    payload = to_payload(list[payloads.Worker], workers, "workers")
+    public = public_workers(payload)
     for topic, seen in ((topics.system(), public), (topics.system_detail(), payload)):
         publish(
             topic,
@@ -193,3 +227,8 @@ def notify_worker_status(workers: Any, *, idempotency_key: str | None = None) ->
             workers=seen,
             idempotency_key=idempotency_key,
         )
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    """Those of the fields that are there."""
+    return {name: value for name, value in fields.items() if value is not None}

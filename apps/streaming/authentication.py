@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import cache
@@ -13,6 +15,7 @@ from urllib.parse import parse_qs
 import msgspec
 from channels.auth import get_user
 from django.conf import settings
+from django.db import Error as DatabaseError
 from django.http.cookie import parse_cookie
 
 from apps.accounts import tokens
@@ -21,7 +24,9 @@ from apps.streaming import tickets
 from apps.streaming.known_logins import KnownLogins
 from apps.streaming.threads import in_database
 from realtime.connection import Connection
-from realtime.errors import NotAuthenticated
+from realtime.errors import NotAuthenticated, ProtocolError
+
+log = logging.getLogger(__name__)
 
 SUBPROTOCOL = "sharewise.v1"
 BATCH_SUBPROTOCOL = "sharewise.v1.batch"
@@ -39,12 +44,37 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 class StreamConnection(Connection):
-    """A connection that knows which login opened it, and how to ask whether its user may still see its object."""
+    """A connection that knows which login opened it, and how to ask whether its user may still see its object; which it
+    does by itself when a right ends at a time that is known."""
 
     is_staff: bool = False
     family_id: str | None = None
     session_key: str | None = None
     reauthorize: Callable[[], Awaitable[None]] | None = None
+    rights_end_at: datetime | None = None
+    _asking: asyncio.Task[None] | None = None
+
+    def tick(self) -> None:
+        super().tick()
+        if self.closed_with is not None or self.rights_end_at is None or self._clock.now() < self.rights_end_at:
+            return
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.get_running_loop().create_task(self._ask_again())
+
+    async def check_object(self) -> None:
+        """Close, unless the user may still see the object."""
+        if self.reauthorize is None or self.closed_with is not None:
+            return
+        try:
+            await self.reauthorize()
+        except ProtocolError as refused:
+            self.reject(refused)
+
+    async def _ask_again(self) -> None:
+        try:
+            await self.check_object()
+        except DatabaseError:
+            log.exception("could not ask whether a right has ended; trying again")
 
 
 async def authenticate(scope: Mapping[str, Any], logins: KnownLogins) -> Principal:

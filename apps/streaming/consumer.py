@@ -134,12 +134,12 @@ class _Session:
         self.connection.family_id = principal.family_id
         self.connection.session_key = principal.session_key
         if arguments:
-            self.connection.reauthorize = self._stream.authorize
+            self.connection.reauthorize = self._authorize
 
     async def open(self) -> None:
         """Raises a `ProtocolError` when the user may not open this stream (now)."""
         await self._engine.places.take(self._principal.user_id, self.connection.connection_id)
-        await self._stream.authorize()
+        await self._authorize()
         since, refusals = parse_since(",".join(self._query.get("since", [])))
         refusals += refused_batch(self._query)
         topics = list(await self._stream.topics())
@@ -151,6 +151,11 @@ class _Session:
             else:
                 topics.append(topic)
         await self.connection.open(topics, since, self._stream.snapshot, refusals)
+
+    async def _authorize(self) -> None:
+        """Raises a `ProtocolError` when the user may not open this stream (any more)."""
+        await self._stream.authorize()
+        self.connection.rights_end_at = self._stream.rights_end_at
 
     async def leave(self) -> None:
         """The connection has ended: give its place back."""
@@ -196,7 +201,7 @@ class _Session:
         principal = await authenticate_token(command.token, self._engine.logins)
         if principal.user_id != self._principal.user_id:
             raise AccessDenied("the token belongs to another user; open a connection of its own for it")
-        await self._stream.authorize()
+        await self._authorize()
         self.connection.renew(principal.expires_at)
         self.connection.family_id, self.connection.session_key = principal.family_id, None
         renewed = Authenticated(expires_at=principal.expires_at, timestamp=self._engine.clock.now())

@@ -46,15 +46,23 @@ runner_factories: list[RunnerFactory] = []
 demo_seeders: list[DemoSeeder] = []
 probe_makers: list[ProbeMaker] = []
 health_listeners: list[HealthListener] = []
+health_looks: list[HealthListener] = []
 
 
 def provide(
-    *, runner: RunnerFactory, demo: DemoSeeder, probes: ProbeMaker, on_health_change: HealthListener | None = None
+    *,
+    runner: RunnerFactory,
+    demo: DemoSeeder,
+    probes: ProbeMaker,
+    on_health_change: HealthListener | None = None,
+    on_health_look: HealthListener | None = None,
 ) -> None:
     """Called once by each app when it is ready. `on_health_change` is called, in a process that serves, when its broker
-    is degraded or well again."""
+    is degraded or well again; `on_health_look` every few seconds, where processes share a broker."""
     if on_health_change is not None:
         health_listeners.append(on_health_change)
+    if on_health_look is not None:
+        health_looks.append(on_health_look)
     runner_factories.append(runner)
     demo_seeders.append(demo)
     probe_makers.append(probes)

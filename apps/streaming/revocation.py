@@ -14,7 +14,6 @@ from apps.streaming.authentication import StreamConnection
 from apps.streaming.known_logins import KnownLogins
 from apps.streaming.threads import in_database
 from realtime.close import NOT_AUTHENTICATED
-from realtime.errors import ProtocolError
 from realtime.hub import Hub
 
 log = logging.getLogger(__name__)
@@ -68,13 +67,5 @@ class RevocationWatch:
                 connection.close(NOT_AUTHENTICATED, "your access was revoked")
         self._checks += 1
         if self._checks % OBJECT_CHECKS_EVERY == 0:
-            await self._check_objects(connections)
-
-    async def _check_objects(self, connections: list[StreamConnection]) -> None:
-        for connection in connections:
-            if connection.reauthorize is None or connection.closed_with is not None:
-                continue
-            try:
-                await connection.reauthorize()
-            except ProtocolError as refused:
-                connection.reject(refused)
+            for connection in connections:
+                await connection.check_object()

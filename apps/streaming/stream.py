@@ -57,6 +57,10 @@ class Stream(ABC):
     commands: ClassVar[tuple[type[Command], ...]] = ()
     messages: ClassVar[tuple[type[ServerMessage], ...]]
 
+    rights_end_at: datetime | None = None
+    """When the user may open the stream no longer, unless `authorize`, asked again then, says otherwise; None: that is
+    not known ahead. Set by `authorize`."""
+
     def __init__(self, context: StreamContext) -> None:
         self.context = context
 

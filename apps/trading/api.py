@@ -9,9 +9,10 @@ from typing import Annotated, Any, get_args
 from django.http import HttpRequest
 from ninja import Field, Router, Schema, Status
 from ninja.errors import HttpError
-from ninja.pagination import LimitOffsetPagination, paginate
+from ninja.pagination import paginate
 
 from apps.accounts.api import Problem, user_auth
+from apps.streaming.paging import Pages
 from apps.trading import accounts, controls, headlines, messages, models, orders, services
 
 router = Router(auth=user_auth)
@@ -119,14 +120,6 @@ class Limits(Schema):
     cvar_99: float | None = None
     mtm_target: Decimal | None = None
     mtm_stop: Decimal | None = None
-
-
-class Pages(LimitOffsetPagination):
-    """`limit` and `offset`, within what a database counts to."""
-
-    class Input(Schema):
-        limit: int = Field(100, ge=1, le=1_000)
-        offset: int = Field(0, ge=0, le=10_000_000)
 
 
 class KillSwitch(Schema):

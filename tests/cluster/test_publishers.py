@@ -57,7 +57,7 @@ def publish_over_http(node, count):
         node.post("/api/realtime/publish/", {"items": [item]}, SERVICE_KEY)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 def test_what_is_rolled_back_is_not_published_and_what_is_committed_is_once_even_by_a_process_that_dies(system):
     tokens = system.seed(1)
     node = system.serve()
@@ -80,7 +80,7 @@ def test_what_is_rolled_back_is_not_published_and_what_is_committed_is_once_even
     assert sum(message["type"] == "trade_executed" for message in client.received) == 3
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 def test_a_script_with_an_event_loop_of_its_own_and_a_forked_child_publish_before_they_end(system):
     tokens = system.seed(1)
     node = system.serve()
@@ -91,7 +91,7 @@ def test_a_script_with_an_event_loop_of_its_own_and_a_forked_child_publish_befor
     assert got == {f"{name}:{n}" for name in ("loop", "layer", "child") for n in range(10)}
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 def test_the_embedded_profile_publishes_after_a_restart_what_it_had_committed(tmp_path, django_db_setup):
     from tests.cluster.conftest import System
 

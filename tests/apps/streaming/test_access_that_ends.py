@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
 from apps.accounts import tokens
-from apps.ai_studio import models, services
+from apps.ai_studio import marketplace, models
 from apps.streaming import revocation, tickets
 from tests.apps.ai_studio.test_streams import studio
 from tests.apps.streaming.test_authentication import session_cookie
@@ -76,17 +74,17 @@ def test_staff_that_is_staff_no_more_loses_the_detail(server, user):
         assert client.next()["subscriptions"][0]["topic"] == "ai.system"
 
 
-def test_the_end_of_a_lease_closes_the_predictions_with_4003(server, user, other_user):
+def test_a_lease_that_is_ended_early_closes_the_predictions_with_4003(server, user, other_user):
     model_id = studio(user)["ai-studio.predictions"]
-    listing = services.publish_listing(models.Model.objects.get(), "Momentum", "100")
-    lease = services.lease_model(other_user, str(listing.pk))
+    listing = marketplace.publish_listing(models.Model.objects.get(), title="Momentum", price_per_month=100)
+    lease = marketplace.lease_model(other_user, str(listing.pk))
     with (
         server.open(f"ai-studio/predictions/{model_id}/", other_user) as lessee,
         server.open(f"ai-studio/predictions/{model_id}/", user) as owner,
     ):
         lessee.until("recent_predictions")
         owner.until("recent_predictions")
-        lease.ends_at = timezone.now() - timedelta(seconds=1)
+        lease.ends_at = timezone.now()
         lease.save()
         assert lessee.close_code() == 4003
         assert owner.answer("ping")["type"] == "pong"

@@ -35,9 +35,9 @@ def test_a_newcomer_sees_live_messages_of_all_fourteen_streams(tmp_path, django_
     served = Served("--speed", "600", tmp_path=tmp_path)
     try:
         token = served.sign_in()
-        model = served.get("/api/ai/models/", token)[0]["id"]
-        wait_until(lambda: served.get("/api/ai/training-jobs/", token), "no training job was scheduled")
-        jobs = served.get("/api/ai/training-jobs/", token)
+        model = served.get("/api/ai/models/", token)["items"][0]["id"]
+        wait_until(lambda: served.get("/api/ai/training-jobs/", token)["count"], "no training job was scheduled")
+        jobs = served.get("/api/ai/training-jobs/", token)["items"]
         clients = {path: served.open(path.format(model=model, job=jobs[0]["id"]), token) for path in LIVE}
         for path, types in LIVE.items():
             client = clients[path]
@@ -68,7 +68,7 @@ def test_a_second_start_finds_everything_and_debug_off_has_no_demo(tmp_path, dja
     for _ in range(2):
         served = Served("--feed", "replay", tmp_path=tmp_path)
         token = served.sign_in()
-        assert len(served.get("/api/ai/models/", token)) == 1
+        assert served.get("/api/ai/models/", token)["count"] == 1
         code, out, err = served.stop()
         assert code == 0, err
         assert "Read 7404 bars of 5 instruments" in out

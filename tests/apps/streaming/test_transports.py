@@ -301,9 +301,9 @@ def test_a_client_that_stalls_while_its_command_waits_is_let_go(another_server, 
     server = another_server(ws_ping_interval=0.1, ws_ping_timeout=0.1)
     with BareClient(server, "trading/signals/", user) as client:
         client.until("recent_signals")
+        start = f"trading.signals.user.{user.pk}:{connection_of(user).subscriptions[0].epoch}:0"
         for number in range(900):
             notify_new_signal(user.pk, signal(number))
-        start = f"trading.signals.user.{user.pk}:{connection_of(user).subscriptions[0].epoch}:0"
     wait_until(lambda: str(user.pk) not in runtime()._hub.user_ids, "the first connection was never released")
     with BareClient(server, "trading/signals/", user, since=start) as client:
         client.until("welcome")

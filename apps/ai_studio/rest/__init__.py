@@ -1,0 +1,1 @@
+"""`/api/ai/`, by what it is about."""
