@@ -20,8 +20,8 @@ run: $(VENV)/.installed ## start the server, the engines and the demo on http://
 	@$(BIN)/python manage.py serve --port $(PORT)
 
 test: install-dev ## run all tests
-	@echo "Running the tests, two at a time (about five minutes; those of realtime/ alone: $(BIN)/python -m pytest tests/realtime) …"
-	@$(BIN)/python -m pytest -n 2
+	@echo "Running the tests, two at a time (about eight minutes; those of realtime/ alone: $(BIN)/python -m pytest tests/realtime) …"
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 soak: install-dev ## see that memory is flat: ten minutes of short-lived topics over Redis (SECONDS=… for less)
 	@$(BIN)/python -m tests.cluster.soak --seconds $(SECONDS)
@@ -31,6 +31,7 @@ bench: install-dev ## measure ours beside Channels, Socket.IO, ws, NATS and the 
 	@cd benchmarks/peers/node && if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund; fi
 	@$(BIN)/python -m benchmarks --seconds 2 --output docs/benchmarks
 	@$(BIN)/python -m benchmarks.engines --output docs/benchmarks
+	@$(BIN)/python -m benchmarks.studio --output docs/benchmarks
 
 lint: install-dev ## check style, types and the floors of the house
 	@echo "ruff …" && $(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -63,7 +63,7 @@ def build_load_generator(folder: Path) -> Path:
     return program
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
 
@@ -72,9 +72,9 @@ class Server:
     """One peer's process, pinned to the server's core. Use it as a context manager."""
 
     def __init__(self, peer: Peer, environment: Mapping[str, str], core: int = SERVER_CORE) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         # Where it is told to publish: most serve that beside their streams.
-        self._control_port = _free_port() if any("{control_port}" in part for part in peer.command) else self.port
+        self._control_port = free_port() if any("{control_port}" in part for part in peer.command) else self.port
         self._peer = peer
         redis_url = environment.get("BENCH_REDIS_URL", "")
         own = {name: value.format(redis_url=redis_url) for name, value in peer.environment.items()}
@@ -145,7 +145,7 @@ def redis_server(folder: Path) -> Iterator[str]:
     if not shutil.which("redis-server"):
         yield ""
         return
-    port = _free_port()
+    port = free_port()
     process = subprocess.Popen(
         ["redis-server", "--port", str(port), "--save", "", "--appendonly", "no", "--dir", folder],  # noqa: S607
         stdout=subprocess.DEVNULL,
