@@ -23,6 +23,7 @@ from realtime.frames import DEFLATE_WINDOW_BITS
 
 PASSWORD = "correct horse battery staple"
 TIMEOUT_SECONDS = 5.0
+PROCESS_TESTS = ("test_serve.py", "test_other_servers.py")
 POLL_SECONDS = 0.01
 
 
@@ -366,6 +367,32 @@ def user(transactional_db):
 @pytest.fixture
 def other_user(transactional_db):
     return make_user("bala@example.com")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that mostly wait for other processes are spread among those that compute, so that several workers do both
+    at once, all the time."""
+    waiting = [item for item in items if item.path.parent.name == "cluster" or item.path.name in PROCESS_TESTS]
+    waits = set(waiting)
+    computing = [item for item in items if item not in waits]
+    if not waiting or not computing:
+        return
+    share = len(computing) / len(waiting)
+    spread = []
+    for number, item in enumerate(waiting):
+        spread += [item, *computing[round(number * share) : round((number + 1) * share)]]
+    items[:] = spread
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_passwords() -> None:
+    """A good hash takes most of a second, and so would every test that has a user."""
+    from django.conf import settings
+    from django.contrib.auth.hashers import get_hashers, get_hashers_by_algorithm
+
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *settings.PASSWORD_HASHERS]
+    get_hashers.cache_clear()
+    get_hashers_by_algorithm.cache_clear()
 
 
 def make_user(email: str, **fields: Any) -> Any:
