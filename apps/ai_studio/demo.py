@@ -15,7 +15,7 @@ from engines.market.feeds.base import Feed
 MODEL_NAME = "Next minutes"
 LESSEE_EMAIL = "lessee@sharewise.local"
 PREDICTED_SYMBOLS = 8
-RERUN_SECONDS = 60
+RERUN_SECONDS = 30
 PRICE_PER_MONTH = Decimal("999.00")
 # Quick to train again and again on what little a market that began a moment ago has shown.
 TRAINING = {"folds": 2, "label": {"horizon_bars": 5}, "boosting": {"iterations": 60}}

@@ -1,14 +1,20 @@
-"""`celery -A tests.cluster.celery_app worker`: the project's own, but that its computing processes yield to nobody."""
+"""A Celery app whose task publishes; run as a module it queues tasks."""
 
 from __future__ import annotations
 
-from functools import partial
+import sys
 
 from config.celery import app
+from tests.cluster.signals import signal_of
 
-__all__ = ["app"]
 
-from apps.ai_studio import tasks  # Django is set up now
-from engines.jobs.process import ComputeProcess
+@app.task
+def publish(number: int) -> None:
+    from apps.trading.websocket_utils import broadcast_signal
 
-tasks.ComputeProcess = partial(ComputeProcess, "tests.engines.jobs.keen_child")
+    broadcast_signal(signal_of("celery", "SYM0", number))
+
+
+if __name__ == "__main__":
+    for n in range(int(sys.argv[1])):
+        app.send_task("tests.cluster.celery_app.publish", (n,))

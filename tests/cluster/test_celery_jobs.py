@@ -20,7 +20,7 @@ LONG = {"folds": 12, "boosting": {"iterations": 5_000, "early_stopping_iteration
 def worker(system):
     system.variables["CELERY_BROKER_URL"] = system.redis.url.replace("/0", "/1")
     started = start(
-        *(sys.executable, "-m", "celery", "-A", "tests.cluster.celery_app", "worker", "--concurrency", "1"),
+        *(sys.executable, "-m", "celery", "-A", "tests.cluster.jobs_app", "worker", "--concurrency", "1"),
         *("--loglevel", "warning"),
         tmp_path=system.tmp_path,
         **system.variables,

@@ -100,7 +100,7 @@ def test_a_room_that_fails_keeps_no_other_from_working(studio, monkeypatch, capl
 
     asyncio.run(run_until_all_worked())
     assert worked == {"_jobs", "_system", "_dashboards", "_monitoring", "_store", "_earnings", "housekeeping"}
-    assert caplog.text.count("ZeroDivisionError") == 2
+    assert caplog.text.count("ZeroDivisionError") >= 2, "each, and again on a busy machine"
 
 
 def test_it_stops_in_spite_of_a_room_that_does_not(studio, monkeypatch, caplog):
