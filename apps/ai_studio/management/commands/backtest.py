@@ -50,7 +50,8 @@ class Command(BaseCommand):
         console.print(f"Backtesting {spec['strategy']} under {model.name!r} of {owner.email}; job {job.pk}")
         terminal.run_here(console, job, _words)
         results = msgspec.convert(job.result, payloads.BacktestResults)
-        console.print(_trades(results))
+        if results.trade_list:
+            console.print(_trades(results))
         console.print(_table(results))
         path = options["picture"] or Path(settings.BASE_DIR) / "var" / "backtests" / f"{job.pk}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
