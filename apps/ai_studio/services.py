@@ -13,9 +13,10 @@ from django.db import models as orm
 from django.db import transaction
 from django.utils import timezone
 
-from apps.ai_studio import models, websocket_utils
+from apps.ai_studio import models
 from apps.ai_studio.access import models_of
 from apps.ai_studio.jobs.dispatch import dispatch
+from apps.ai_studio.jobs.kinds import kind_of
 from apps.ai_studio.marketplace import may_delete
 from engines.backtest.spec import InvalidSpec as InvalidBacktestSpec
 from engines.backtest.spec import spec_from as backtest_spec_from
@@ -139,32 +140,22 @@ def _refuse_second(jobs: orm.QuerySet[Any]) -> None:
         )
 
 
-def cancel_training(job: models.TrainingJob) -> None:
+def cancel(job: models.TrainingJob | models.Backtest) -> None:
     """Ask a job to stop; one that has not begun is cancelled at once. Raises `CommandFailed` for a finished one."""
-    _cancel(job, lambda: websocket_utils.notify_training_cancelled(job.id))
+    of_its_kind = type(job).objects.filter(pk=job.pk)
+    with transaction.atomic():
+        waiting = of_its_kind.filter(status=models.JobStatus.PENDING)
+        if waiting.update(status=models.JobStatus.CANCELLED, finished_at=timezone.now()):
+            kind_of(job).notify_cancelled(job)
+            return
+    if not of_its_kind.filter(status=models.JobStatus.RUNNING).update(cancel_requested=True):
+        raise CommandFailed("not_running", "the job has already ended")
 
 
-def cancel_backtest(model_id: str) -> None:
-    """Ask the model's unfinished backtest to stop: the running one first. Raises `CommandFailed` without one."""
+def cancel_backtest_of(model_id: str) -> None:
+    """Cancel the model's unfinished backtest: the running one first. Raises `CommandFailed` without one."""
     unfinished = models.Backtest.objects.filter(model_id=model_id).exclude(status__in=models.FINISHED)
     job = unfinished.filter(status=models.JobStatus.RUNNING).first() or unfinished.first()
     if job is None:
         raise CommandFailed("not_running", "this model has no backtest to cancel")
-    cancel_one_backtest(job)
-
-
-def cancel_one_backtest(job: models.Backtest) -> None:
-    """As `cancel_training`."""
-    _cancel(job, lambda: websocket_utils.notify_backtest_cancelled(job.model_id, backtest_id=str(job.pk)))
-
-
-def _cancel(job: Any, notify: Any) -> None:
-    kind = type(job)
-    with transaction.atomic():
-        waiting = kind.objects.filter(pk=job.pk, status=models.JobStatus.PENDING)
-        if waiting.update(status=models.JobStatus.CANCELLED, finished_at=timezone.now()):
-            notify()
-            return
-    running = kind.objects.filter(pk=job.pk, status=models.JobStatus.RUNNING)
-    if not running.update(cancel_requested=True):
-        raise CommandFailed("not_running", "the job has already ended")
+    cancel(job)

@@ -44,7 +44,7 @@ class TrainingStream(Stream):
 
     async def on_cancel_training(self, command: wire.CancelTraining) -> Outcome:
         job = await in_database(access.owned_training_job, self.context.user_id, self.context.object_id)
-        await in_database(services.cancel_training, job)
+        await in_database(services.cancel, job)
         return await self.snapshot(())
 
     @classmethod
@@ -191,7 +191,7 @@ class BacktestStream(_ModelStream):
         return await self.snapshot(())
 
     async def on_cancel_backtest(self, command: wire.CancelBacktest) -> Outcome:
-        await in_database(services.cancel_backtest, self.context.object_id)
+        await in_database(services.cancel_backtest_of, self.context.object_id)
         return await self.snapshot(())
 
 

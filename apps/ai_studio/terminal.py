@@ -120,7 +120,6 @@ def run_here(console: Console, job: Any, say: Callable[[Mapping[str, Any]], str]
 
 def _watch(job: Any, worker: threading.Thread, failures: list[Exception], show: Callable[[Any], None]) -> None:
     """Until it has ended."""
-    cancel = services.cancel_training if isinstance(job, models.TrainingJob) else services.cancel_one_backtest
     is_cancelled = False
     while True:
         try:
@@ -138,7 +137,7 @@ def _watch(job: Any, worker: threading.Thread, failures: list[Exception], show: 
                 raise
             is_cancelled = True
             with suppress(CommandFailed):  # it has just ended
-                cancel(job)
+                services.cancel(job)
 
 
 def _shown(seen: Any, say: Callable[[Mapping[str, Any]], str]) -> dict[str, Any]:

@@ -231,8 +231,7 @@ def _artifact(model: models.Model, version: int | None) -> models.Artifact:
 
 def _history(model: models.Model, look: Callable[[], None]) -> bytes:
     """The model's bars. Raises `Unworkable` when one of its symbols has none, and what `look` raises."""
-    look()
-    history = bar_store.bars_for(model)
+    history = bar_store.bars_for(model, on_symbol=look)
     look()
     missing = sorted(set(model.symbols) - set(history))
     if missing:

@@ -41,7 +41,7 @@ def get_training_job(request: HttpRequest, job_id: str) -> Any:
 def cancel_training(request: HttpRequest, job_id: str) -> Any:
     """Stop it; its stream says when it has stopped, within two seconds."""
     job = access.owned_training_job(user_id(request), job_id)
-    services.cancel_training(job)
+    services.cancel(job)
     job.refresh_from_db()
     return Status(202, job)
 
@@ -69,6 +69,6 @@ def get_backtest(request: HttpRequest, backtest_id: str) -> Any:
 def cancel_backtest(request: HttpRequest, backtest_id: str) -> Any:
     """Stop it; its stream says when it has stopped, within two seconds."""
     job = access.owned_backtest(user_id(request), backtest_id)
-    services.cancel_one_backtest(job)
+    services.cancel(job)
     job.refresh_from_db()
     return Status(202, job)

@@ -32,7 +32,7 @@ def user(transactional_db):
 
 @pytest.fixture
 def model(user, monkeypatch):
-    monkeypatch.setattr(bar_store, "bars_for", lambda model: {})
+    monkeypatch.setattr(bar_store, "bars_for", lambda model, **_: {})
     return make_model(user)
 
 

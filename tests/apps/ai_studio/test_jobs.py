@@ -36,7 +36,7 @@ def model(user):
 
 @pytest.fixture
 def no_bars(monkeypatch):
-    monkeypatch.setattr(bar_store, "bars_for", lambda model: {})
+    monkeypatch.setattr(bar_store, "bars_for", lambda model, **_: {})
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_a_failure_is_a_sentence_for_the_owner_and_its_traceback_is_for_the_log(
 
 
 def test_a_bug_outside_the_process_is_an_internal_reason_too(job, monkeypatch):
-    monkeypatch.setattr(bar_store, "bars_for", lambda model: 1 / 0)
+    monkeypatch.setattr(bar_store, "bars_for", lambda model, **_: 1 / 0)
     assert run(job, giving(DONE)) == "FAILED"
     job.refresh_from_db()
     assert job.error == ending.INTERNAL_FAILURE
@@ -123,7 +123,7 @@ def test_a_cancelled_job_stops_at_the_next_look(server, user, job):
 
     def script(on_progress, should_stop):
         assert not should_stop()
-        services.cancel_training(models.TrainingJob.objects.get())
+        services.cancel(models.TrainingJob.objects.get())
         clock.now += running.LOOK_SECONDS
         assert should_stop()
         return Cancelled()
@@ -135,7 +135,7 @@ def test_a_cancelled_job_stops_at_the_next_look(server, user, job):
 
 
 def test_a_job_that_is_cancelled_while_its_bars_are_read_is_not_computed(job, monkeypatch):
-    monkeypatch.setattr(bar_store, "bars_for", lambda model: services.cancel_training(job) or {})
+    monkeypatch.setattr(bar_store, "bars_for", lambda model, **_: services.cancel(job) or {})
     compute = giving(DONE)
     assert run(job, compute) == "CANCELLED"
     assert not compute.works
@@ -425,7 +425,7 @@ def test_a_process_that_is_to_end_does_not_wait_for_the_database(job, database, 
 def test_a_job_lives_while_its_bars_are_read(job, monkeypatch):
     long_ago = timezone.now() - timedelta(hours=1)
 
-    def read(model):
+    def read(model, **_):
         assert models.TrainingJob.objects.update(heartbeat_at=long_ago)
         return {}
 
